@@ -1,0 +1,264 @@
+"""The command line: one short function per command.
+
+Heavy modules are imported by the commands that need them, so that ``--help`` answers at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Coroutine, Sequence
+from datetime import date
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from collector.errors import CollectorError, UsageError
+from collector.market.ticker import BadTicker, parse_ticker, parse_tickers
+from collector.market.timeframe import Timeframe
+
+if TYPE_CHECKING:
+    from collector.app import Setup
+
+Add = Callable[["argparse._SubParsersAction[argparse.ArgumentParser]"], None]
+
+DESCRIPTION = """\
+Keeps market prices fresh: fetches bars from Financial Modeling Prep (FMP), stores them in
+PostgreSQL, and publishes the newest to Redis, for scanners that cannot wait."""
+
+EPILOG = """\
+without key, database or network:
+  collector run --timeframe 1d --demo
+  collector show AAPL --demo
+
+exit codes: 0 done; 2 usage or configuration; 3 some tickers failed; 4 nothing could be stored;
+5 key, plan or quota refused; 6 the database's schema does not fit; 75 another instance fetches;
+130/143 stopped by a signal. `collector COMMAND --help` has an example for each command."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line ``argv`` and return the exit code."""
+    args = parser().parse_args(argv)
+    try:
+        return int(args.command(args))
+    except (CollectorError, BadTicker) as error:
+        for line in str(error).splitlines():
+            print(f"collector: {line}", file=sys.stderr)
+        return error.exit_code if isinstance(error, CollectorError) else UsageError.exit_code
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:  # whoever read the results has enough of them
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def parser() -> argparse.ArgumentParser:
+    """The whole command line."""
+    top = argparse.ArgumentParser(
+        "collector",
+        description=DESCRIPTION,
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    top.add_argument("--version", action="version", version=f"collector {version('collector')}")
+    commands = top.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    for add in (_add_run, _add_backfill, _add_show, _add_warm, _add_tickers, _add_simulator):
+        add(commands)
+    return top
+
+
+def _command(
+    commands: argparse._SubParsersAction[argparse.ArgumentParser],
+    name: str,
+    function: Callable[[argparse.Namespace], int],
+    summary: str,
+    example: str,
+) -> argparse.ArgumentParser:
+    """Add a command with the options that all of them have."""
+    command: argparse.ArgumentParser = commands.add_parser(
+        name,
+        help=summary,
+        description=summary[0].upper() + summary[1:] + ".",
+        epilog=f"example:\n{example}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    command.add_argument("--config", type=Path, metavar="PATH", help="the configuration file (default: config.toml)")
+    command.set_defaults(command=function)
+    return command
+
+
+def _add_run(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    command = _command(
+        commands,
+        "run",
+        _run,
+        "fetch what is new for the universe, store it, publish it",
+        "  collector run --timeframe 1d\n  collector run --timeframe 1d --tickers AAPL,MSFT --json",
+    )
+    _timeframe(command, required=True)
+    some = command.add_mutually_exclusive_group()
+    some.add_argument("--tickers", type=_tickers, metavar="A,B,…", help="these instead of the universe")
+    some.add_argument("--tickers-file", type=Path, metavar="FILE", help="those in FILE, one a line, # comments")
+    command.add_argument("--force", action="store_true", help="fetch fmp.history_years again, whatever is stored")
+    _fetching(command)
+
+
+def _add_backfill(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    command = _command(
+        commands,
+        "backfill",
+        _backfill,
+        "fetch all history of some tickers; stopped, it goes on where it stood",
+        "  collector backfill AAPL MSFT\n  collector backfill AAPL --timeframe 1h --since 2020-01-01",
+    )
+    command.add_argument("tickers", nargs="+", type=_ticker, metavar="TICKER")
+    _timeframe(command, default=Timeframe.DAY)
+    command.add_argument("--since", type=_date, metavar="DATE", help="not before this day (default: all there is)")
+    command.add_argument("--until", type=_date, metavar="DATE", help="not after this day (default: to now)")
+    _fetching(command)
+
+
+def _add_show(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    command = _command(
+        commands,
+        "show",
+        _show,
+        "show a ticker's last bars, with their source and age",
+        "  collector show AAPL --rows 5\n  collector show AAPL --timeframe 1wk --json",
+    )
+    command.add_argument("ticker", type=_ticker, metavar="TICKER")
+    _timeframe(command, default=Timeframe.DAY)
+    command.add_argument("--rows", type=_count, default=10, metavar="N", help="how many bars (default: 10)")
+    _output(command)
+
+
+def _add_warm(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    command = _command(
+        commands,
+        "warm",
+        _warm,
+        "publish the universe from the database, without any API call",
+        "  collector warm --timeframe 1d",
+    )
+    _timeframe(command, default=Timeframe.DAY)
+    _output(command)
+
+
+def _add_tickers(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    command = _command(
+        commands,
+        "tickers",
+        _tickers_command,
+        "list or change the universe: the tickers that `collector run` covers",
+        "  collector tickers add AAPL BRK-B ^GSPC\n  collector tickers import sp500.txt\n"
+        "  collector tickers remove AAPL    (keeps its history; `add` brings it back)",
+    )
+    command.add_argument("action", choices=["list", "add", "remove", "import"])
+    command.add_argument("names", nargs="*", metavar="TICKER|FILE", help="tickers, or for import the file")
+    _output(command)
+
+
+def _add_simulator(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    from collector.simulator.command import add_arguments
+
+    command = _command(
+        commands,
+        "simulator",
+        _simulator,
+        "serve simulated FMP prices, for trials and tests",
+        "  collector simulator --port 8970\n"
+        "  FMP_BASE_URL=http://127.0.0.1:8970/stable FMP_API_KEY=demo collector run --timeframe 1d",
+    )
+    add_arguments(command)
+
+
+def _timeframe(command: argparse.ArgumentParser, **options: Any) -> None:
+    command.add_argument(
+        "--timeframe", type=Timeframe, choices=list(Timeframe), metavar="{1h,1d,1wk}", help="the period of the bars", **options
+    )
+
+
+def _fetching(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--no-wait", action="store_true", help="exit 75 where another instance fetches")
+    _output(command)
+
+
+def _output(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--json", action="store_true", help="print the result as one JSON document")
+    command.add_argument("--demo", action="store_true", help="simulated prices in a database of their own")
+
+
+def _run(args: argparse.Namespace) -> int:
+    from collector import commands
+
+    return _go(args, lambda setup: commands.run(setup, args))
+
+
+def _backfill(args: argparse.Namespace) -> int:
+    from collector import commands
+
+    return _go(args, lambda setup: commands.backfill(setup, args))
+
+
+def _show(args: argparse.Namespace) -> int:
+    from collector import commands
+
+    return _go(args, lambda setup: commands.show(setup, args))
+
+
+def _warm(args: argparse.Namespace) -> int:
+    from collector import commands
+
+    return _go(args, lambda setup: commands.warm(setup, args))
+
+
+def _tickers_command(args: argparse.Namespace) -> int:
+    from collector import commands
+
+    return _go(args, lambda setup: commands.tickers(setup, args))
+
+
+def _simulator(args: argparse.Namespace) -> int:
+    import uvloop
+
+    from collector.simulator.command import main as serve
+
+    return uvloop.run(serve(args))
+
+
+def _go(args: argparse.Namespace, work: Callable[[Setup], Coroutine[Any, Any, int]]) -> int:
+    """Read the settings, set up the log, and run ``work`` on the loop."""
+    import uvloop
+
+    from collector.app import setup
+
+    prepared = setup(args.config, demo=args.demo, environ=os.environ)
+    return uvloop.run(work(prepared))
+
+
+def _ticker(text: str) -> str:
+    try:
+        return parse_ticker(text)
+    except BadTicker as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def _tickers(text: str) -> list[str]:
+    try:
+        return parse_tickers(part for part in text.split(",") if part.strip())
+    except BadTicker as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def _date(text: str) -> date:
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"not a date: {text[:40]!a} (such as 2020-01-31)") from None
+
+
+def _count(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or not 1 <= int(text) <= 100_000:
+        raise argparse.ArgumentTypeError(f"not a number from 1 to 100000: {text[:40]!a}")
+    return int(text)

@@ -1,0 +1,1 @@
+"""The run: plan → fetch → decode → store → publish."""

@@ -1,0 +1,151 @@
+"""From a plan to checked bars: one ticker's calls, and what their rows say."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, replace
+from datetime import UTC, date, datetime, timedelta
+
+import polars as pl
+
+from collector.collect.report import Item, Outcome
+from collector.errors import Kind
+from collector.fmp.client import FmpClient
+from collector.fmp.fetch import fetch
+from collector.market import plan as planning
+from collector.market.bars import Checked, bar_instant, check, newest_closed
+from collector.market.overlap import Verdict, compare
+from collector.market.plan import Plan, Rules, TickerState, Window
+from collector.market.timeframe import Timeframe
+
+log = logging.getLogger(__name__)
+
+# A backfill goes back window by window until the vendor has nothing: a window of daily bars is
+# thirteen years, one of hourly bars eighty days, which a halted ticker can miss.
+EMPTY_WINDOWS = {Timeframe.DAY: 1, Timeframe.HOUR: 2}
+
+
+@dataclass(frozen=True)
+class Work:
+    """A ticker to fetch: its state, its plan, and the stored bars that the answer overlaps."""
+
+    state: TickerState
+    plan: Plan
+    stored: pl.DataFrame
+
+
+@dataclass(frozen=True)
+class Fetched:
+    """One checked answer, with what the state has to remember of it."""
+
+    ticker: str
+    timeframe: Timeframe
+    checked: Checked
+    rows: int
+    asked_from: date
+    asked_through: datetime
+    asked_at: datetime
+    had_history: bool
+    note: str = ""
+    factor: float | None = None
+
+    def verdict(self) -> Item | None:
+        """The ticker's outcome as far as the answer decides it; None where the table decides."""
+        if self.checked.untrustworthy:
+            return self._item(Outcome.FAILED, Kind.SCHEMA, self.complaint())
+        if self.checked.frame.height:
+            return None
+        if self.checked.rejected:
+            return self._item(Outcome.REJECTED, Kind.BAD_ROWS, self.complaint())
+        if self.rows == 0 and not self.had_history:
+            return self._item(Outcome.FAILED, Kind.NOT_FOUND, "FMP knows no bars of this ticker")
+        return self._item(Outcome.EMPTY, None, "the answer held no closed bar")
+
+    def complaint(self) -> str:
+        """The rejected rows in words: counts by reason, and the first of them. Empty if none."""
+        if not self.checked.rejected:
+            return ""
+        reasons = ", ".join(f"{count} {reason}" for reason, count in self.checked.rejected.items())
+        return f"{self.checked.rows_rejected} of {self.rows} rows rejected ({reasons}): {self.checked.excerpt}"[:500]
+
+    def _item(self, outcome: Outcome, kind: Kind | None, message: str) -> Item:
+        return Item(self.ticker, outcome, kind, message)
+
+
+@dataclass(frozen=True)
+class Asker:
+    """Asks FMP and checks what comes. ``at`` is the run's instant: a bar closed after it waits."""
+
+    client: FmpClient
+    rules: Rules
+    at: datetime
+    clock: Callable[[], datetime]
+
+    async def answer(self, work: Work) -> AsyncIterator[Fetched]:
+        """Yield the one answer of a run's ticker; of a split one its whole history.
+
+        Raises `FetchError`.
+        """
+        fetched = await self._ask(work, work.plan)
+        factor = split_factor(work.stored, fetched.checked.frame, work.state.timeframe)
+        if factor is not None and not work.plan.whole:
+            log.info("%s: adjusted by the vendor (factor %.6g), fetching its history again", work.state.ticker, factor)
+            whole = planning.refetch(work.state, self.rules, self.at)
+            fetched = replace(await self._ask(work, whole), factor=factor)
+        yield fetched
+
+    async def history(self, work: Work) -> AsyncIterator[Fetched]:
+        """Yield a backfill's windows, the newest first, until the vendor has nothing older.
+
+        Raises `FetchError`.
+        """
+        silent, had_history = 0, work.state.last is not None
+        for window in reversed(work.plan.windows):
+            one = replace(work.plan, windows=(window,))
+            fetched = replace(await self._ask(work, one), had_history=had_history)
+            had_history = had_history or fetched.rows > 0
+            silent = 0 if fetched.rows else silent + 1
+            if silent == EMPTY_WINDOWS[work.state.timeframe]:
+                yield replace(fetched, asked_from=work.plan.windows[0].start)
+                return
+            yield fetched
+
+    async def _ask(self, work: Work, plan: Plan) -> Fetched:
+        state = work.state
+        answer = await fetch(self.client, state.ticker, state.timeframe, plan.windows, self.rules.calendar.zone)
+        if answer.note:
+            log.warning("%s: %s", state.ticker, answer.note)
+        return Fetched(
+            state.ticker,
+            state.timeframe,
+            check(answer.frame, state.timeframe, self.rules.calendar, self.at),
+            answer.frame.height,
+            answer.asked_from,
+            self._through(state.timeframe, plan.windows[-1]),
+            self.clock(),
+            state.last is not None,
+            answer.note,
+        )
+
+    def _through(self, timeframe: Timeframe, window: Window) -> datetime:
+        """The last closed bar that an answer for ``window`` could have held."""
+        newest = newest_closed(timeframe, self.rules.calendar, self.at)
+        zone = UTC if timeframe is Timeframe.DAY else self.rules.calendar.zone
+        last_day = window.end - timedelta(days=1)
+        return newest if last_day >= newest.astimezone(zone).date() else bar_instant(last_day)
+
+
+def split_factor(stored: pl.DataFrame, fetched: pl.DataFrame, timeframe: Timeframe) -> float | None:
+    """The factor by which the vendor has rescaled the bars that both frames hold, if it has."""
+    if stored.is_empty() or _same_closes(stored, fetched, timeframe.instant):
+        return None
+    overlap = compare(stored, fetched, timeframe.instant)
+    return overlap.factor if overlap.verdict is Verdict.SPLIT else None
+
+
+def _same_closes(stored: pl.DataFrame, fetched: pl.DataFrame, instant: str) -> bool:
+    """Whether no close differs: the common case, at a tenth of the price of a join."""
+    known = dict(zip(stored[instant].to_list(), stored["close"].to_list(), strict=True))
+    pairs = zip(fetched[instant].to_list(), fetched["close"].to_list(), strict=True)
+    return all(known.get(day, close) == close for day, close in pairs)

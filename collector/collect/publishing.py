@@ -1,0 +1,72 @@
+"""The last bars of many tickers, from the database to Redis."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from functools import lru_cache
+
+from collector.cache.codec import Value
+from collector.cache.publish import PIPELINE, Publisher
+from collector.market.bars import bar_instant
+from collector.market.schedule import Schedule, fresh_until
+from collector.market.sessions import Calendar
+from collector.market.timeframe import Timeframe
+from collector.store.pool import Store
+from collector.store.read import LastBars, last_bars
+
+
+@dataclass(frozen=True)
+class Publishing:
+    """Publishes from the database. Pipelines are filled across timeframes, to save round trips."""
+
+    store: Store
+    publisher: Publisher
+    calendar: Calendar
+    schedule: Schedule
+    clock: Callable[[], datetime]
+
+    async def publish(
+        self, tickers: Sequence[str], timeframes: Iterable[Timeframe], run: str | None
+    ) -> None:
+        """Publish the last bars of ``tickers``; those without bars have no value. Raises only for the database."""
+        if not self.publisher.enabled:
+            return
+        waiting: list[Value] = []
+        async for bars in self._all(tickers, timeframes):
+            waiting.append(self._value(bars, run))
+            if len(waiting) == PIPELINE:
+                await self.publisher.publish(waiting)
+                waiting.clear()
+        await self.publisher.publish(waiting)
+
+    async def _all(
+        self, tickers: Sequence[str], timeframes: Iterable[Timeframe]
+    ) -> AsyncIterator[LastBars]:
+        for timeframe in timeframes:
+            async for chunk in last_bars(self.store, tickers, timeframe, self.publisher.lookback):
+                for bars in chunk:
+                    yield bars
+
+    def _value(self, bars: LastBars, run: str | None) -> Value:
+        through = bars.columns[bars.timeframe.instant][-1]
+        return Value(
+            ticker=bars.ticker,
+            timeframe=bars.timeframe,
+            lookback=self.publisher.lookback,
+            rev=bars.rev,
+            run=run,
+            published_at=self.clock(),
+            through=through,
+            fresh_until=_fresh_until(self.schedule, bars.timeframe, self.calendar, through),
+            columns=bars.columns,
+        )
+
+
+@lru_cache(maxsize=1024)  # most tickers of a run share their last bar
+def _fresh_until(
+    schedule: Schedule, timeframe: Timeframe, calendar: Calendar, through: date | datetime
+) -> datetime:
+    instant = through.astimezone(UTC) if isinstance(through, datetime) else bar_instant(through)
+    return fresh_until(schedule, timeframe, calendar, instant)

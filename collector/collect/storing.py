@@ -1,0 +1,114 @@
+"""Batches of answers into the database, and their tickers' outcomes into the tally."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import date
+
+from collector.collect.answers import Fetched
+from collector.collect.progress import Progress
+from collector.collect.report import Item, Outcome, Tally
+from collector.errors import CollectorError, DatabaseRejected, Kind
+from collector.store.lock import FetchLock
+from collector.store.pool import Store
+from collector.store.runs import record
+from collector.store.write import Stored, TickerBars, store_batch
+
+log = logging.getLogger(__name__)
+
+MOST_TICKERS = 250  # few large batches are cheaper than many small ones,
+MOST_ROWS = 100_000  # and this many rows are 5 MB
+
+
+@dataclass
+class Storer:
+    """Collects answers and stores them batch by batch. ``broken`` says why it gave up, if it did."""
+
+    store: Store
+    lock: FetchLock
+    run: str
+    tally: Tally
+    progress: Progress
+    last_closed_week: date
+    on_stored: Callable[[Sequence[str]], Awaitable[None]]
+    broken: CollectorError | None = None
+    _batch: dict[str, Fetched] = field(default_factory=dict)
+    _notes: list[Item] = field(default_factory=list)
+    _since: float = 0.0
+
+    @property
+    def waiting(self) -> int:
+        """How many tickers have no outcome yet."""
+        return len(self.tally.asked) - len(self.tally.items)
+
+    def patience_s(self, limit_s: float) -> float | None:
+        """How long the batch may still wait for more; None while it is empty."""
+        return max(0.0, self._since + limit_s - time.monotonic()) if self._batch else None
+
+    def note(self, item: Item) -> None:
+        """Note an outcome that stores nothing; it is written with the next batch."""
+        self._notes.append(self._end(item))
+
+    async def add(self, fetched: Fetched) -> None:
+        """Take an answer; store the batch when it is large enough."""
+        self.tally.rows.update(fetched=fetched.rows, rejected=fetched.checked.rows_rejected)
+        if complaint := fetched.complaint():
+            log.warning("%s: %s", fetched.ticker, complaint)
+        verdict = fetched.verdict()
+        if verdict is not None and verdict.outcome is Outcome.FAILED:
+            self.note(verdict)
+            return
+        if fetched.ticker in self._batch:  # a backfill's next window
+            await self.flush()
+        self._since = self._since if self._batch else time.monotonic()
+        self._batch[fetched.ticker] = fetched
+        if len(self._batch) >= MOST_TICKERS or self._rows() >= MOST_ROWS:
+            await self.flush()
+
+    async def flush(self) -> None:
+        """Store what is there. A database that stays away breaks the storer for good."""
+        batch, self._batch = self._batch, {}
+        notes, self._notes = self._notes, []
+        try:
+            if self.broken is None and (batch or notes):
+                await self.lock.ensure()
+                await self._store(batch)
+                await record(self.store, self.run, notes)
+        except DatabaseRejected:
+            raise
+        except CollectorError as error:
+            self.broken = error
+            log.error("giving up on the database: %s", error)
+        if self.broken is not None:
+            for ticker in batch:
+                self._end(Item(ticker, Outcome.FAILED, Kind.DB_UNAVAILABLE, str(self.broken)))
+
+    async def _store(self, batch: dict[str, Fetched]) -> None:
+        if not batch:
+            return
+        rows = [_bars(fetched) for fetched in batch.values()]
+        results = await store_batch(self.store, self.run, rows, last_closed_week=self.last_closed_week)
+        for result in results:
+            self._stored(batch[result.ticker], result)
+        await self.on_stored(list(batch))
+
+    def _stored(self, fetched: Fetched, result: Stored) -> None:
+        self.tally.rows.update(inserted=result.inserted, revised=result.revised)
+        count = result.inserted + result.revised
+        if count:
+            log.info("%s: Stored %d %s records", fetched.ticker, count, fetched.timeframe.adjective)
+        self._end(result.item)
+
+    def _end(self, item: Item) -> Item:
+        standing = self.tally.add(item)
+        self.progress.ended(standing)
+        return standing
+
+    def _rows(self) -> int:
+        return sum(fetched.checked.frame.height for fetched in self._batch.values())
+
+
+def _bars(fetched: Fetched) -> TickerBars: ...

@@ -1,0 +1,1 @@
+"""Everything FMP: what to ask, how to ask it within the quota, and what the answers mean."""

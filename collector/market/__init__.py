@@ -1,0 +1,1 @@
+"""What a bar is. Pure: no I/O, no clock, no environment; time is an argument."""

@@ -1,0 +1,40 @@
+"""SIGTERM and SIGINT: the first stops cleanly, the second at once."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+
+@dataclass
+class Stop:
+    """Set by the first signal; ``by`` is its number."""
+
+    event: asyncio.Event = field(default_factory=asyncio.Event)
+    by: int | None = None
+
+    def __call__(self, number: int) -> None:
+        """Take a signal. The second one ends the process with its exit code, without any clean-up."""
+        if self.by is not None:
+            os._exit(128 + number)
+        self.by = number
+        self.event.set()
+
+
+@contextmanager
+def stop_on_signals() -> Iterator[Stop]:
+    """Handle the signals of the running loop until the end of the block."""
+    stop, loop = Stop(), asyncio.get_running_loop()
+    for number in SIGNALS:
+        loop.add_signal_handler(number, stop, number)
+    try:
+        yield stop
+    finally:
+        for number in SIGNALS:
+            loop.remove_signal_handler(number)
