@@ -6,6 +6,7 @@ Heavy modules are imported by the commands that need them, so that ``--help`` an
 from __future__ import annotations
 
 import argparse
+import asyncio
 import os
 import sys
 from collections.abc import Callable, Coroutine, Sequence
@@ -20,8 +21,10 @@ from collector.market.timeframe import Timeframe
 
 if TYPE_CHECKING:
     from collector.app import Setup
+    from collector.signals import Stop
 
-Add = Callable[["argparse._SubParsersAction[argparse.ArgumentParser]"], None]
+    Command = Callable[[Setup, argparse.Namespace, Stop], Coroutine[Any, Any, int]]
+
 
 DESCRIPTION = """\
 Keeps market prices fresh: fetches bars from Financial Modeling Prep (FMP), stores them in
@@ -44,7 +47,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return int(args.command(args))
     except (CollectorError, BadTicker) as error:
         for line in str(error).splitlines():
-            print(f"collector: {line}", file=sys.stderr)
+            sys.stderr.write(f"collector: {line}\n")
         return error.exit_code if isinstance(error, CollectorError) else UsageError.exit_code
     except KeyboardInterrupt:
         return 130
@@ -83,7 +86,9 @@ def _command(
         epilog=f"example:\n{example}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    command.add_argument("--config", type=Path, metavar="PATH", help="the configuration file (default: config.toml)")
+    command.add_argument(
+        "--config", type=Path, metavar="PATH", help="the configuration file (default: config.toml)"
+    )
     command.set_defaults(command=function)
     return command
 
@@ -98,9 +103,15 @@ def _add_run(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     )
     _timeframe(command, required=True)
     some = command.add_mutually_exclusive_group()
-    some.add_argument("--tickers", type=_tickers, metavar="A,B,…", help="these instead of the universe")
-    some.add_argument("--tickers-file", type=Path, metavar="FILE", help="those in FILE, one a line, # comments")
-    command.add_argument("--force", action="store_true", help="fetch fmp.history_years again, whatever is stored")
+    some.add_argument(
+        "--tickers", type=_tickers, metavar="A,B,…", help="these instead of the universe"
+    )
+    some.add_argument(
+        "--tickers-file", type=Path, metavar="FILE", help="those in FILE, one a line, # comments"
+    )
+    command.add_argument(
+        "--force", action="store_true", help="fetch fmp.history_years again, whatever is stored"
+    )
     _fetching(command)
 
 
@@ -114,8 +125,12 @@ def _add_backfill(commands: argparse._SubParsersAction[argparse.ArgumentParser])
     )
     command.add_argument("tickers", nargs="+", type=_ticker, metavar="TICKER")
     _timeframe(command, default=Timeframe.DAY)
-    command.add_argument("--since", type=_date, metavar="DATE", help="not before this day (default: all there is)")
-    command.add_argument("--until", type=_date, metavar="DATE", help="not after this day (default: to now)")
+    command.add_argument(
+        "--since", type=_date, metavar="DATE", help="not before this day (default: all there is)"
+    )
+    command.add_argument(
+        "--until", type=_date, metavar="DATE", help="not after this day (default: to now)"
+    )
     _fetching(command)
 
 
@@ -129,7 +144,9 @@ def _add_show(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     )
     command.add_argument("ticker", type=_ticker, metavar="TICKER")
     _timeframe(command, default=Timeframe.DAY)
-    command.add_argument("--rows", type=_count, default=10, metavar="N", help="how many bars (default: 10)")
+    command.add_argument(
+        "--rows", type=_count, default=10, metavar="N", help="how many bars (default: 10)"
+    )
     _output(command)
 
 
@@ -155,7 +172,9 @@ def _add_tickers(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "  collector tickers remove AAPL    (keeps its history; `add` brings it back)",
     )
     command.add_argument("action", choices=["list", "add", "remove", "import"])
-    command.add_argument("names", nargs="*", metavar="TICKER|FILE", help="tickers, or for import the file")
+    command.add_argument(
+        "names", nargs="*", metavar="TICKER|FILE", help="tickers, or for import the file"
+    )
     _output(command)
 
 
@@ -173,50 +192,64 @@ def _add_simulator(commands: argparse._SubParsersAction[argparse.ArgumentParser]
     add_arguments(command)
 
 
-def _timeframe(command: argparse.ArgumentParser, **options: Any) -> None:
+def _timeframe(
+    command: argparse.ArgumentParser, *, required: bool = False, default: Timeframe | None = None
+) -> None:
     command.add_argument(
-        "--timeframe", type=Timeframe, choices=list(Timeframe), metavar="{1h,1d,1wk}", help="the period of the bars", **options
+        "--timeframe",
+        type=Timeframe,
+        choices=list(Timeframe),
+        metavar="{1h,1d,1wk}",
+        help="the period of the bars",
+        required=required,
+        default=default,
     )
 
 
 def _fetching(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--no-wait", action="store_true", help="exit 75 where another instance fetches")
+    command.add_argument(
+        "--no-wait", action="store_true", help="exit 75 where another instance fetches"
+    )
     _output(command)
 
 
 def _output(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--json", action="store_true", help="print the result as one JSON document")
-    command.add_argument("--demo", action="store_true", help="simulated prices in a database of their own")
+    command.add_argument(
+        "--json", action="store_true", help="print the result as one JSON document"
+    )
+    command.add_argument(
+        "--demo", action="store_true", help="simulated prices in a database of their own"
+    )
 
 
 def _run(args: argparse.Namespace) -> int:
     from collector import commands
 
-    return _go(args, lambda setup: commands.run(setup, args))
+    return _go(args, commands.run)
 
 
 def _backfill(args: argparse.Namespace) -> int:
     from collector import commands
 
-    return _go(args, lambda setup: commands.backfill(setup, args))
+    return _go(args, commands.backfill)
 
 
 def _show(args: argparse.Namespace) -> int:
-    from collector import commands
+    from collector import lookups
 
-    return _go(args, lambda setup: commands.show(setup, args))
+    return _go(args, lookups.show)
 
 
 def _warm(args: argparse.Namespace) -> int:
-    from collector import commands
+    from collector import lookups
 
-    return _go(args, lambda setup: commands.warm(setup, args))
+    return _go(args, lookups.warm)
 
 
 def _tickers_command(args: argparse.Namespace) -> int:
-    from collector import commands
+    from collector import lookups
 
-    return _go(args, lambda setup: commands.tickers(setup, args))
+    return _go(args, lookups.tickers)
 
 
 def _simulator(args: argparse.Namespace) -> int:
@@ -227,14 +260,25 @@ def _simulator(args: argparse.Namespace) -> int:
     return uvloop.run(serve(args))
 
 
-def _go(args: argparse.Namespace, work: Callable[[Setup], Coroutine[Any, Any, int]]) -> int:
-    """Read the settings, set up the log, and run ``work`` on the loop."""
+def _go(args: argparse.Namespace, command: Command) -> int:
+    """Read the settings, set up the log, and run ``command`` until it ends or is stopped."""
     import uvloop
 
     from collector.app import setup
+    from collector.signals import stop_on_signals
 
     prepared = setup(args.config, demo=args.demo, environ=os.environ)
-    return uvloop.run(work(prepared))
+
+    async def go() -> int:
+        with stop_on_signals() as stop:
+            try:
+                return await command(prepared, args, stop)
+            except asyncio.CancelledError:
+                if stop.by is None:
+                    raise
+                return 128 + stop.by
+
+    return uvloop.run(go())
 
 
 def _ticker(text: str) -> str:
@@ -255,7 +299,9 @@ def _date(text: str) -> date:
     try:
         return date.fromisoformat(text)
     except ValueError:
-        raise argparse.ArgumentTypeError(f"not a date: {text[:40]!a} (such as 2020-01-31)") from None
+        raise argparse.ArgumentTypeError(
+            f"not a date: {text[:40]!a} (such as 2020-01-31)"
+        ) from None
 
 
 def _count(text: str) -> int:

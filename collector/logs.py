@@ -8,6 +8,7 @@ line, whatever brought them there.
 from __future__ import annotations
 
 import base64
+import io
 import json
 import logging
 import os
@@ -53,7 +54,8 @@ def _forms(secret: str) -> Iterator[str]:
     """Yield the secret as it is, escaped for JSON and Python, URL-encoded and in base64."""
     if len(secret) < SHORTEST_SECRET:
         return
-    yield from (secret, json.dumps(secret)[1:-1], repr(secret)[1:-1])
+    for form in (secret, json.dumps(secret)[1:-1], repr(secret)[1:-1]):
+        yield from (form, json.dumps(form)[1:-1])
     raw = secret.encode("utf-8", "surrogateescape")
     for encoded in (quote(raw), quote(raw, safe=""), quote_plus(raw)):
         yield encoded
@@ -87,6 +89,36 @@ def escape(text: str) -> str:
     return _UNPRINTABLE.sub(lambda match: ascii(match[0])[1:-1], text)
 
 
+class _Unbuffered:
+    """Writes past the buffer of a file.
+
+    What a buffer could not get rid of on a full disk it tries again at exit, and the exit code
+    becomes 120.
+    """
+
+    def __init__(self, raw: io.RawIOBase, encoding: str) -> None:
+        self._raw = raw
+        self._encoding = encoding
+
+    def write(self, text: str) -> None:
+        rest = memoryview(text.encode(self._encoding, "backslashreplace"))
+        while rest:
+            written = self._raw.write(rest)
+            if not written:
+                raise BlockingIOError
+            rest = rest[written:]
+
+    def flush(self) -> None:
+        """Nothing is held back."""
+
+
+def _unbuffered(stream: TextIO | None) -> TextIO | _Unbuffered | None:
+    raw = getattr(getattr(stream, "buffer", None), "raw", None)
+    if stream is None or not isinstance(raw, io.RawIOBase):
+        return stream
+    return _Unbuffered(raw, stream.encoding)
+
+
 class Handler(logging.StreamHandler[Any]):
     """Writes to ``stream``, or to what `sys.stderr` is at that moment: a progress bar moves it.
 
@@ -101,7 +133,7 @@ class Handler(logging.StreamHandler[Any]):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Write the record."""
-        self.stream = self._chosen or sys.stderr
+        self.stream = _unbuffered(self._chosen or sys.stderr)
         super().emit(record)
 
     def flush(self) -> None:
@@ -201,9 +233,9 @@ class _Text:
         at = event.pop("at")[:19]
         level, message = event.pop("level"), event.pop("message")
         event.pop("logger")
-        trace = event.pop("exception", None) or event.pop("stack", None)
+        traces = [event.pop(name, None) for name in ("exception", "stack_info")]
         rest = "".join(f" {name}={value!r}" for name, value in event.items())
-        line = escape(f"{message}{rest} | {trace}" if trace else f"{message}{rest}")
+        line = escape(" | ".join([f"{message}{rest}", *filter(None, traces)]))
         return f"{at}Z {self._coloured(level)} {line}"
 
     def _coloured(self, level: str) -> str:

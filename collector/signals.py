@@ -8,29 +8,36 @@ import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 @dataclass
 class Stop:
-    """Set by the first signal; ``by`` is its number."""
+    """Set by the first signal, whose number is ``by``.
+
+    While ``starting`` is a task, a signal cancels it: there is no work yet that must end cleanly.
+    """
 
     event: asyncio.Event = field(default_factory=asyncio.Event)
+    starting: asyncio.Task[Any] | None = None
     by: int | None = None
 
     def __call__(self, number: int) -> None:
-        """Take a signal. The second one ends the process with its exit code, without any clean-up."""
+        """Take a signal. The second one ends the process with its exit code, and no clean-up."""
         if self.by is not None:
             os._exit(128 + number)
         self.by = number
         self.event.set()
+        if self.starting is not None:
+            self.starting.cancel()
 
 
 @contextmanager
 def stop_on_signals() -> Iterator[Stop]:
     """Handle the signals of the running loop until the end of the block."""
-    stop, loop = Stop(), asyncio.get_running_loop()
+    stop, loop = Stop(starting=asyncio.current_task()), asyncio.get_running_loop()
     for number in SIGNALS:
         loop.add_signal_handler(number, stop, number)
     try:

@@ -128,13 +128,15 @@ def summary(report: Report) -> str:
         f"  tickers  {tickers}",
         f"  rows     {rows['fetched']:,} fetched, {rows['inserted']:,} inserted, "
         f"{rows['revised']:,} revised, {rows['rejected']:,} rejected",
-        f"  api      {api.calls:,} calls ({api.retries} retries, {api.throttled} throttled), "
-        f"{api.bytes / 1e6:,.1f} MB",
-        f"  cache    {cache.published:,} published, {cache.failed:,} failed, "
-        f"{cache.round_trips:,} round trips",
+        f"  api      {api['calls']:,} calls, {api['retries']:,} retries, "
+        f"{api['throttled']:,} throttled, {api['bytes'] / 1e6:,.1f} MB",
+        f"  cache    {cache['published']:,} published, {cache['failed']:,} failed, "
+        f"{cache['round_trips']:,} round trips, {cache['bytes'] / 1e6:,.1f} MB",
     ]
     problems = report.problems
-    lines += [f"  {p.outcome:<13} {p.ticker:<8} {p.kind}: {p.message}" for p in problems[:PROBLEMS_SHOWN]]
+    lines += [
+        f"  {p.outcome:<13} {p.ticker:<8} {p.kind}: {p.message}" for p in problems[:PROBLEMS_SHOWN]
+    ]
     if len(problems) > PROBLEMS_SHOWN:
         lines.append(f"  and {len(problems) - PROBLEMS_SHOWN} more: see run_items, or --json")
     return "\n".join(lines)

@@ -41,7 +41,7 @@ UNPRIVILEGED = NOBODY if AS_ROOT else None  # the user and group that a server i
 def wait_until(
     condition: Callable[[], bool], what: str, deadline_s: float = DEADLINE_S, step_s: float = 0.02
 ) -> None:
-    """Return as soon as ``condition()`` is true; after the deadline ``TimeoutError`` names ``what``."""
+    """Return as soon as ``condition()`` holds; after the deadline ``TimeoutError`` names ``what``."""
     give_up_at = time.monotonic() + deadline_s
     while not condition():
         if time.monotonic() > give_up_at:
@@ -250,7 +250,7 @@ class PostgresServer(Server):
     def answers(self) -> bool:
         """Tell whether the server accepts connections."""
         command = [str(self.binaries / "pg_isready"), "-q", "-h", str(self.root)]
-        command += ["-p", self.settings["port"], "-t", "1"]
+        command += ["-p", self.settings["port"], "-U", "postgres", "-d", "postgres", "-t", "1"]
         return subprocess.run(command, env=CLEAN_ENVIRONMENT, check=False).returncode == 0
 
     def dsn(self, database: str = "postgres", user: str = "postgres") -> str:
@@ -289,7 +289,7 @@ class PostgresServer(Server):
 
     def drop_database(self, dsn: str) -> None:
         """Drop the database of ``dsn``, with every connection to it."""
-        name = dsn.rpartition("/")[2].partition("?")[0]
+        name = dsn.partition("?")[0].rpartition("/")[2]
         self.sql(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
 
 

@@ -39,8 +39,10 @@ def write(tmp_path: Path) -> Write:
     return write_config
 
 
-def read(config: Path | None = None, run_secrets: Path = Path("/none"), **environ: str) -> Settings:
-    return load(config, environ=environ, run_secrets=run_secrets)
+def read(
+    config: Path | None = None, /, *, run_secrets: Path | str = "/none", **environ: str
+) -> Settings:
+    return load(config, environ=environ, run_secrets=Path(run_secrets))
 
 
 def test_nothing_said_gives_the_defaults() -> None:

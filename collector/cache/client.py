@@ -38,8 +38,9 @@ class _Prompt(AbstractConnection):
     would never pass. With a write buffer above any pipeline the write returns at once, and each
     reply must come within the time-out after the one before.
 
-    On an error redis-py closes the transport, which first sends what is buffered, however late. A
-    value that was given up must not arrive later, over a newer one: so the transport is aborted.
+    On an error redis-py closes the transport, which first sends what is buffered, however late. The
+    transport is aborted instead: megabytes of values that were given up shall neither stay in
+    memory nor arrive later, over newer ones. (The kernel delivers the little that it holds.)
     """
 
     async def connect_check_health(

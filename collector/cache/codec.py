@@ -7,9 +7,9 @@ are 23 kB and 0.1 ms.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from operator import lt
 from typing import Any
 
@@ -31,6 +31,7 @@ _OPTIONS = (
     | orjson.OPT_SERIALIZE_NUMPY
     | orjson.OPT_NAIVE_UTC  # numpy's instants are naive; others are checked to be aware
 )
+_EPOCH = date(1970, 1, 1).toordinal()
 _REV = re.compile(rb'\{"v":1,"rev":(\d{1,19}),')
 
 Column = Sequence[Any] | np.ndarray[Any, Any]
@@ -53,7 +54,7 @@ class Value:
     published_at: datetime
     through: date | str
     fresh_until: datetime
-    columns: dict[str, Column]
+    columns: Mapping[str, Column]
 
     @property
     def rows(self) -> int:
@@ -192,26 +193,30 @@ def _are_instants(texts: Column, timeframe: Timeframe) -> bool:
 
 def frame(value: Value) -> pl.DataFrame:
     """Return the bars as a bar frame (`collector.market.bars`)."""
-    columns = {name: _series(name, column, value) for name, column in value.columns.items()}
-    return pl.DataFrame(columns).select(schema(value.timeframe))
+    names = schema(value.timeframe)
+    return pl.DataFrame([_series(name, value.columns[name], value) for name in names])
 
 
 def _series(name: str, column: Column, value: Value) -> pl.Series:
     if name != value.timeframe.instant:
         return pl.Series(name, np.asarray(column, dtype=np.float64))
-    if value.rows and isinstance(column[0], str):
-        return _parsed(pl.Series(name, column, dtype=pl.String()), value.timeframe)
-    dtype = schema(value.timeframe)[name]
-    if isinstance(column, np.ndarray) and value.timeframe is Timeframe.HOUR:
-        return pl.Series(name, column.astype("datetime64[us]")).dt.replace_time_zone("UTC")
-    return pl.Series(name, _instants(column, value.timeframe), dtype=dtype)
+    counted = _counted(_instants(column, value.timeframe), value.timeframe)
+    return pl.Series(name, counted).cast(schema(value.timeframe)[name])
 
 
-def _parsed(texts: pl.Series, timeframe: Timeframe) -> pl.Series:
-    if timeframe is Timeframe.HOUR:
-        naive = texts.str.to_datetime("%Y-%m-%dT%H:%M:%SZ", time_unit="us")
-        return naive.dt.replace_time_zone("UTC")
-    return texts.str.to_date("%Y-%m-%d")
+def _counted(instants: Column, timeframe: Timeframe) -> np.ndarray[Any, Any]:
+    """Return instants as Polars counts them: days or microseconds since 1970.
+
+    Polars' own parsing of text and of lists of datetimes is 2 to 10 times as slow for 500 bars.
+    """
+    kind = datetime if timeframe is Timeframe.HOUR else date
+    parsed: list[Any] = [
+        kind.fromisoformat(each) if isinstance(each, str) else each for each in instants
+    ]
+    if timeframe is not Timeframe.HOUR:
+        return np.fromiter(map(date.toordinal, parsed), np.int32, len(parsed)) - _EPOCH
+    stamps = [each.replace(tzinfo=UTC).timestamp() for each in parsed]  # numpy gave naive ones
+    return np.array(stamps, dtype=np.float64).astype(np.int64) * 1_000_000
 
 
 def rev_of(head: bytes) -> int | None:

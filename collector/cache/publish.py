@@ -230,14 +230,9 @@ class Publisher:
             self._lost_s += self._clock() - began_at
             self._breaker.failed(self._clock())
         if any(isinstance(error, ReadOnlyError) for error in failures(answer)):
-            await self._leave_replica()
+            # A replica: after a failover the name leads to another server, so connect anew.
+            await attempt(pipeline.connection_pool.disconnect(inuse_connections=False), CLOSE_S)
         return answer
-
-    async def _leave_replica(self) -> None:
-        """Drop the idle connections: after a failover the name leads to another server."""
-        if self._client is not None:
-            pool = self._client.connection_pool
-            await attempt(pool.disconnect(inuse_connections=False), CLOSE_S)
 
 
 def failures(answer: list[Any] | Failure) -> Iterator[Exception]:

@@ -21,6 +21,8 @@ from collector.market.timeframe import Timeframe
 
 log = logging.getLogger(__name__)
 
+LONGEST = 500  # characters of a message
+
 # A backfill goes back window by window until the vendor has nothing: a window of daily bars is
 # thirteen years, one of hourly bars eighty days, which a halted ticker can miss.
 EMPTY_WINDOWS = {Timeframe.DAY: 1, Timeframe.HOUR: 2}
@@ -28,11 +30,15 @@ EMPTY_WINDOWS = {Timeframe.DAY: 1, Timeframe.HOUR: 2}
 
 @dataclass(frozen=True)
 class Work:
-    """A ticker to fetch: its state, its plan, and the stored bars that the answer overlaps."""
+    """A ticker to fetch: its state, what to ask, and the stored bars that the answer overlaps.
+
+    ``older`` is a backfill's part: asked for window by window, the newest first.
+    """
 
     state: TickerState
     plan: Plan
-    stored: pl.DataFrame
+    older: Plan
+    stored: pl.DataFrame | None = None
 
 
 @dataclass(frozen=True)
@@ -67,7 +73,8 @@ class Fetched:
         if not self.checked.rejected:
             return ""
         reasons = ", ".join(f"{count} {reason}" for reason, count in self.checked.rejected.items())
-        return f"{self.checked.rows_rejected} of {self.rows} rows rejected ({reasons}): {self.checked.excerpt}"[:500]
+        counts = f"{self.checked.rows_rejected} of {self.rows} rows rejected ({reasons})"
+        return f"{counts}: {self.checked.excerpt}"[:LONGEST]
 
     def _item(self, outcome: Outcome, kind: Kind | None, message: str) -> Item:
         return Item(self.ticker, outcome, kind, message)
@@ -82,38 +89,46 @@ class Asker:
     at: datetime
     clock: Callable[[], datetime]
 
-    async def answer(self, work: Work) -> AsyncIterator[Fetched]:
-        """Yield the one answer of a run's ticker; of a split one its whole history.
+    async def answers(self, work: Work) -> AsyncIterator[Fetched]:
+        """Yield the ticker's answers: one of a run, then one a window of a backfill.
 
         Raises `FetchError`.
         """
-        fetched = await self._ask(work, work.plan)
+        if work.plan.windows:
+            yield await self._newest(work)
+        async for fetched in self._older(work):
+            yield fetched
+
+    async def _newest(self, work: Work) -> Fetched:
+        """Ask for the plan's windows; of a ticker that was split, for its whole history."""
+        fetched = await self._ask(work.state, work.plan)
+        if work.stored is None:
+            return fetched
         factor = split_factor(work.stored, fetched.checked.frame, work.state.timeframe)
-        if factor is not None and not work.plan.whole:
-            log.info("%s: adjusted by the vendor (factor %.6g), fetching its history again", work.state.ticker, factor)
-            whole = planning.refetch(work.state, self.rules, self.at)
-            fetched = replace(await self._ask(work, whole), factor=factor)
-        yield fetched
+        if factor is None:
+            return fetched
+        log.info("%s: rescaled by the vendor (a split, factor %.6g): fetching its history again",
+                 work.state.ticker, factor)  # fmt: skip
+        whole = planning.refetch(work.state, self.rules, self.at)
+        return replace(await self._ask(work.state, whole), factor=factor)
 
-    async def history(self, work: Work) -> AsyncIterator[Fetched]:
-        """Yield a backfill's windows, the newest first, until the vendor has nothing older.
-
-        Raises `FetchError`.
-        """
+    async def _older(self, work: Work) -> AsyncIterator[Fetched]:
+        """Go back window by window, until the vendor has nothing older."""
         silent, had_history = 0, work.state.last is not None
-        for window in reversed(work.plan.windows):
-            one = replace(work.plan, windows=(window,))
-            fetched = replace(await self._ask(work, one), had_history=had_history)
+        for window in reversed(work.older.windows):
+            fetched = await self._ask(work.state, replace(work.older, windows=(window,)))
+            fetched = replace(fetched, had_history=had_history)
             had_history = had_history or fetched.rows > 0
             silent = 0 if fetched.rows else silent + 1
             if silent == EMPTY_WINDOWS[work.state.timeframe]:
-                yield replace(fetched, asked_from=work.plan.windows[0].start)
+                yield replace(fetched, asked_from=work.older.windows[0].start)
                 return
             yield fetched
 
-    async def _ask(self, work: Work, plan: Plan) -> Fetched:
-        state = work.state
-        answer = await fetch(self.client, state.ticker, state.timeframe, plan.windows, self.rules.calendar.zone)
+    async def _ask(self, state: TickerState, plan: Plan) -> Fetched:
+        answer = await fetch(
+            self.client, state.ticker, state.timeframe, plan.windows, self.rules.calendar.zone
+        )
         if answer.note:
             log.warning("%s: %s", state.ticker, answer.note)
         return Fetched(

@@ -38,7 +38,7 @@ class Pipeline:
     _turn: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     async def run(self, works: AsyncIterator[Work]) -> None:
-        """Fetch and store all of ``works``; a ticker that was not reached is left without an item."""
+        """Fetch and store all of ``works``; a ticker that was not reached has no item then."""
         fetched: asyncio.Queue[Fetched | None] = asyncio.Queue(maxsize=self.concurrency)
         async with asyncio.TaskGroup() as group:
             workers = [
@@ -111,7 +111,9 @@ class Pipeline:
                 await self.storer.add(answer)
         await self.storer.flush()
 
-    async def _watch(self, workers: Sequence[asyncio.Task[None]], storing: asyncio.Task[None]) -> None:
+    async def _watch(
+        self, workers: Sequence[asyncio.Task[None]], storing: asyncio.Task[None]
+    ) -> None:
         await self.stop.wait()
         log.info("stopping: %d tickers without an outcome", self.storer.waiting)
         await asyncio.wait(workers, timeout=STOP_FETCHING_S)
@@ -121,7 +123,9 @@ class Pipeline:
         storing.cancel()
 
 
-async def _put_unless_done(fetched: asyncio.Queue[Fetched | None], storing: asyncio.Task[None]) -> None:
+async def _put_unless_done(
+    fetched: asyncio.Queue[Fetched | None], storing: asyncio.Task[None]
+) -> None:
     """Tell the storer that nothing more comes; it may be gone already."""
     putting = asyncio.ensure_future(fetched.put(None))
     await asyncio.wait([putting, storing], return_when=asyncio.FIRST_COMPLETED)

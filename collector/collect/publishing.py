@@ -30,7 +30,10 @@ class Publishing:
     async def publish(
         self, tickers: Sequence[str], timeframes: Iterable[Timeframe], run: str | None
     ) -> None:
-        """Publish the last bars of ``tickers``; those without bars have no value. Raises only for the database."""
+        """Publish the last bars of ``tickers``. Those without bars have no value.
+
+        Raises `DatabaseUnavailable`; a cache that fails is counted, not raised.
+        """
         if not self.publisher.enabled:
             return
         waiting: list[Value] = []

@@ -74,7 +74,7 @@ class Tally:
     rows: Counter[str] = field(default_factory=Counter)
 
     def add(self, item: Item) -> Item:
-        """Note ``item``; where the ticker has one already, the graver stays. Returns what stands."""
+        """Note ``item``, or keep the ticker's graver one. Returns what stands."""
         known = self.items.get(item.ticker)
         if known is None or _WEIGHT[item.outcome] >= _WEIGHT[known.outcome]:
             self.items[item.ticker] = item
@@ -91,28 +91,13 @@ class Tally:
 
 
 @dataclass(frozen=True)
-class ApiCounts:
-    """Requests sent (retries included), answers that said slow down, bytes after decompression."""
-
-    calls: int = 0
-    retries: int = 0
-    throttled: int = 0
-    bytes: int = 0
-
-
-@dataclass(frozen=True)
-class CacheCounts:
-    """Values written and not written to Redis, and what that took."""
-
-    published: int = 0
-    failed: int = 0
-    round_trips: int = 0
-    bytes: int = 0
-
-
-@dataclass(frozen=True)
 class Report:
-    """A finished run, in the words of the contract's section 6."""
+    """A finished run, as ``--json`` prints it and the table ``runs`` keeps it.
+
+    ``api`` counts requests sent (``calls``, retries included), ``retries``, answers that said slow
+    down (``throttled``) and ``bytes`` after decompression. ``cache`` counts values ``published``
+    and ``failed``, ``round_trips`` and ``bytes``. ``refused`` is why all calls were stopped.
+    """
 
     run: str
     timeframe: Timeframe
@@ -121,8 +106,8 @@ class Report:
     finished_at: datetime
     tickers: dict[str, int]
     rows: dict[str, int]
-    api: ApiCounts
-    cache: CacheCounts
+    api: dict[str, int]
+    cache: dict[str, int]
     problems: tuple[Item, ...]
     refused: Kind | None = None
 
@@ -142,8 +127,8 @@ class Report:
             "seconds": self.seconds,
             "tickers": self.tickers,
             "rows": self.rows,
-            "api": vars(self.api),
-            "cache": vars(self.cache),
+            "api": self.api,
+            "cache": self.cache,
             "problems": [_problem(item) for item in self.problems],
         }
 

@@ -1,21 +1,22 @@
-"""A run, whole: plan, fetch and store at once, publish, report. A backfill is a run of another order."""
+"""A run, whole: plan, fetch and store at once, publish, report. A backfill is one, too."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 import secrets
-from collections.abc import AsyncIterator, Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator, Awaitable, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, date, datetime
 
-from collector.collect.answers import Asker, Fetched, Work
+import polars as pl
+
+from collector.clock import Clock
+from collector.collect.answers import Asker, Work
 from collector.collect.pipeline import Pipeline
 from collector.collect.progress import Progress
 from collector.collect.publishing import Publishing
 from collector.collect.report import (
-    ApiCounts,
-    CacheCounts,
     Item,
     Outcome,
     Report,
@@ -23,10 +24,9 @@ from collector.collect.report import (
     summarise,
 )
 from collector.collect.storing import Storer
-from collector.errors import CollectorError
-from collector.fmp.client import FmpClient
+from collector.errors import DatabaseUnavailable
+from collector.fmp.client import ApiUsage, FmpClient
 from collector.market import plan as planning
-from collector.market.bars import empty
 from collector.market.plan import Plan, Rules, TickerState
 from collector.market.timeframe import Timeframe
 from collector.store import runs, usage
@@ -36,6 +36,8 @@ from collector.store.read import frame_of, last_bars, states
 
 log = logging.getLogger(__name__)
 
+API_COUNTS = ("calls", "retries", "throttled", "bytes")
+MOST_HOURS = 24  # hourly bars of a session, at most
 CHUNK = 250  # tickers whose overlaps are read in one query
 STOP_PUBLISHING_S = 2.5  # what a stop leaves for publishing what was stored
 
@@ -49,14 +51,14 @@ class Rooms:
     client: FmpClient
     publishing: Publishing
     rules: Rules
-    clock: Callable[[], datetime]
+    clock: Clock
     concurrency: int
     as_stored: bool = False
 
 
 @dataclass(frozen=True)
 class Order:
-    """What is asked of a run. With ``since`` it is a backfill of the days from there to ``until``."""
+    """What is asked of a run. With ``since`` it is a backfill from there up to before ``until``."""
 
     timeframe: Timeframe
     tickers: tuple[str, ...]
@@ -76,7 +78,7 @@ class Run:
     run: str = field(init=False)
     tally: Tally = field(init=False)
     _published: set[str] = field(default_factory=set)
-    _metered: ApiCounts = field(default_factory=ApiCounts)
+    _metered: ApiUsage = field(default_factory=ApiUsage)
 
     def __post_init__(self) -> None:
         self.started_at = self.rooms.clock()
@@ -89,9 +91,9 @@ class Run:
         Raises `CollectorError` where it could not begin.
         """
         await self._begin()
-        plans = await self._plan()
+        due = await self._plan()
         pipeline = self._pipeline()
-        await pipeline.run(self._works(plans))
+        await pipeline.run(self._works(due))
         await self._conclude(pipeline)
         await self._publish()
         return await self._report(pipeline)
@@ -103,28 +105,31 @@ class Run:
         )
         for dead in recovered:
             log.warning("closed run %s, which had died, as interrupted", dead)
+        await runs.prune(self.rooms.store, self.started_at)
         self.progress.start(len(order.tickers))
 
-    async def _plan(self) -> list[tuple[TickerState, Plan]]:
+    async def _plan(self) -> list[Work]:
         """Plan every ticker, and end those that have nothing to fetch."""
         timeframe = self.order.timeframe.fetched_as
         known = await states(self.rooms.store, self.order.tickers, timeframe)
         due = []
         for ticker in self.order.tickers:
-            state = known.get(ticker) or TickerState(ticker, timeframe)
-            plan = self._plan_of(state)
-            if plan.windows:
-                due.append((state, plan))
+            work = self._work(known.get(ticker) or TickerState(ticker, timeframe))
+            if work.plan.windows or work.older.windows:
+                due.append(work)
             else:
                 self.progress.ended(self.tally.add(Item(ticker, Outcome.UNCHANGED)))
         log.info("%d of %d tickers to fetch", len(due), len(self.order.tickers))
         return due
 
-    def _plan_of(self, state: TickerState) -> Plan:
-        order, rules = self.order, self.rooms.rules
+    def _work(self, state: TickerState) -> Work:
+        """Plan one ticker. A backfill brings what is stored up to date first, then goes back."""
+        order, rules, at = self.order, self.rooms.rules, self.started_at
+        nothing = Plan(state.ticker, state.timeframe)
         if order.since is None:
-            return planning.plan(state, rules, self.started_at)
-        return planning.backfill(state, rules, self.started_at, order.since, order.until)
+            return Work(state, planning.plan(state, rules, at), nothing)
+        newer = planning.plan(state, rules, at) if state.last else nothing
+        return Work(state, newer, planning.backfill(state, rules, at, order.since, order.until))
 
     def _pipeline(self) -> Pipeline:
         rooms = self.rooms
@@ -135,28 +140,30 @@ class Run:
             self.run,
             self.tally,
             self.progress,
+            rooms.clock,
             rooms.rules.calendar.last_closed_week(self.started_at),
             self._stored,
         )
-        answers = asker.answer if self.order.since is None else asker.history
-        return Pipeline(answers, storer, rooms.concurrency, self.stop)
+        return Pipeline(asker.answers, storer, rooms.concurrency, self.stop)
 
-    async def _works(self, due: Sequence[tuple[TickerState, Plan]]) -> AsyncIterator[Work]:
+    async def _works(self, due: Sequence[Work]) -> AsyncIterator[Work]:
         """Yield the work chunk by chunk, with the stored bars that its answers will overlap."""
         for begin in range(0, len(due), CHUNK):
             chunk = due[begin : begin + CHUNK]
-            stored = await self._overlaps([plan for _, plan in chunk])
-            for state, plan in chunk:
-                yield Work(state, plan, stored.get(plan.ticker, empty(plan.timeframe)))
+            stored = await self._overlaps(chunk)
+            for work in chunk:
+                yield replace(work, stored=stored.get(work.state.ticker))
 
-    async def _overlaps(self, plans: Sequence[Plan]) -> dict[str, pl.DataFrame]:
-        tickers = [plan.ticker for plan in plans if not plan.whole]
-        bars = OVERLAP_BARS[self.order.timeframe.fetched_as]
-        chunks = last_bars(self.rooms.store, tickers, self.order.timeframe.fetched_as, bars)
+    async def _overlaps(self, works: Sequence[Work]) -> dict[str, pl.DataFrame]:
+        timeframe = self.order.timeframe.fetched_as
+        tickers = [work.state.ticker for work in works if work.plan.windows and not work.plan.whole]
+        a_session = MOST_HOURS if timeframe is Timeframe.HOUR else 1
+        count = (self.rooms.rules.overlap_sessions + 1) * a_session
+        chunks = last_bars(self.rooms.store, tickers, timeframe, count)
         return {bars.ticker: frame_of(bars) async for chunk in chunks for bars in chunk}
 
     async def _stored(self, tickers: Sequence[str]) -> None:
-        """A batch is in the table: note what its calls cost, and publish it where that is asked for."""
+        """A batch is in the table: note what its calls cost, and perhaps publish it now."""
         await self._meter()
         if self.rooms.as_stored:
             await self._publish_some(tickers)
@@ -180,7 +187,9 @@ class Run:
             pipeline.storer.note(Item(ticker, Outcome.NOT_ATTEMPTED, kind, message))
         await pipeline.storer.flush()
         if pipeline.storer.broken is None:
-            await self._unless_down(runs.record(self.rooms.store, self.run, idle))
+            await self._unless_down(
+                runs.record(self.rooms.store, self.run, idle, self.rooms.clock())
+            )
             await self._unless_down(self._meter())
 
     async def _publish(self) -> None:
@@ -195,7 +204,9 @@ class Run:
             async with asyncio.timeout(STOP_PUBLISHING_S):
                 await self._unless_down(self._publish_some(stored))
         except TimeoutError:
-            log.info("stopped before all was published; the next run or `collector warm` will do it")
+            log.info(
+                "stopped before all was published; the next run or `collector warm` will do it"
+            )
 
     async def _publish_some(self, tickers: Sequence[str]) -> None:
         await self.rooms.publishing.publish(tickers, self.order.timeframe.published, self.run)
@@ -206,7 +217,9 @@ class Run:
         await self.rooms.publishing.publisher.publish_run(self.order.timeframe, report.as_json())
         report = self._summary(pipeline)
         await self._unless_down(
-            runs.finish(self.rooms.store, self.run, report.status, report.finished_at, report.as_json())
+            runs.finish(
+                self.rooms.store, self.run, report.status, report.finished_at, report.as_json()
+            )
         )
         return report
 
@@ -220,8 +233,8 @@ class Run:
             self.rooms.clock(),
             tickers,
             rows,
-            self.rooms.client.usage,
-            self.rooms.publishing.publisher.counts,
+            {name: asdict(self.rooms.client.usage)[name] for name in API_COUNTS},
+            asdict(self.rooms.publishing.publisher.counts),
             problems,
             pipeline.refusal.kind if pipeline.refusal else None,
         )
@@ -231,7 +244,7 @@ class Run:
         try:
             await work
         except DatabaseUnavailable as error:
-            log.error("not written: %s", error)
+            log.error("not written: %s", error)  # noqa: TRY400 - told, not a defect
 
 
 def run_id(at: datetime, timeframe: Timeframe) -> str:

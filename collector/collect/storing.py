@@ -8,16 +8,18 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 
+from collector.clock import Clock
 from collector.collect.answers import Fetched
 from collector.collect.progress import Progress
 from collector.collect.report import Item, Outcome, Tally
-from collector.errors import CollectorError, DatabaseRejected, Kind
+from collector.errors import CollectorError, Kind
 from collector.store.lock import FetchLock
 from collector.store.pool import Store
 from collector.store.runs import record
 from collector.store.write import Stored, TickerBars, store_batch
 
 log = logging.getLogger(__name__)
+per_ticker = logging.getLogger("collector.per_ticker")  # `log.per_ticker` turns it off
 
 MOST_TICKERS = 250  # few large batches are cheaper than many small ones,
 MOST_ROWS = 100_000  # and this many rows are 5 MB
@@ -25,13 +27,14 @@ MOST_ROWS = 100_000  # and this many rows are 5 MB
 
 @dataclass
 class Storer:
-    """Collects answers and stores them batch by batch. ``broken`` says why it gave up, if it did."""
+    """Collects answers and stores them by batches. ``broken`` says why it gave up, if it did."""
 
     store: Store
     lock: FetchLock
     run: str
     tally: Tally
     progress: Progress
+    clock: Clock
     last_closed_week: date
     on_stored: Callable[[Sequence[str]], Awaitable[None]]
     broken: CollectorError | None = None
@@ -76,12 +79,10 @@ class Storer:
             if self.broken is None and (batch or notes):
                 await self.lock.ensure()
                 await self._store(batch)
-                await record(self.store, self.run, notes)
-        except DatabaseRejected:
-            raise
+                await record(self.store, self.run, notes, self.clock())
         except CollectorError as error:
             self.broken = error
-            log.error("giving up on the database: %s", error)
+            log.error("giving up on the database: %s", error)  # noqa: TRY400 - told, not a defect
         if self.broken is not None:
             for ticker in batch:
                 self._end(Item(ticker, Outcome.FAILED, Kind.DB_UNAVAILABLE, str(self.broken)))
@@ -90,7 +91,9 @@ class Storer:
         if not batch:
             return
         rows = [_bars(fetched) for fetched in batch.values()]
-        results = await store_batch(self.store, self.run, rows, last_closed_week=self.last_closed_week)
+        results = await store_batch(
+            self.store, self.run, rows, last_closed_week=self.last_closed_week
+        )
         for result in results:
             self._stored(batch[result.ticker], result)
         await self.on_stored(list(batch))
@@ -99,8 +102,13 @@ class Storer:
         self.tally.rows.update(inserted=result.inserted, revised=result.revised)
         count = result.inserted + result.revised
         if count:
-            log.info("%s: Stored %d %s records", fetched.ticker, count, fetched.timeframe.adjective)
-        self._end(result.item)
+            adjective = fetched.timeframe.adjective
+            per_ticker.info("%s: Stored %d %s records", fetched.ticker, count, adjective)
+        item = Item(result.ticker, Outcome(result.outcome), result.kind, result.message)
+        if item.outcome is Outcome.FAILED:  # the database refused it: nothing of it was written
+            self.note(item)
+        else:
+            self._end(item)
 
     def _end(self, item: Item) -> Item:
         standing = self.tally.add(item)
@@ -111,4 +119,17 @@ class Storer:
         return sum(fetched.checked.frame.height for fetched in self._batch.values())
 
 
-def _bars(fetched: Fetched) -> TickerBars: ...
+def _bars(fetched: Fetched) -> TickerBars:
+    verdict = fetched.verdict()
+    return TickerBars(
+        fetched.ticker,
+        fetched.timeframe,
+        fetched.checked.frame,
+        fetched.asked_from,
+        fetched.asked_through,
+        fetched.asked_at,
+        outcome=verdict.outcome if verdict else None,
+        kind=verdict.kind if verdict else None,
+        message=verdict.message if verdict else fetched.complaint() or fetched.note,
+        split_factor=fetched.factor,
+    )

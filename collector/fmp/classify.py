@@ -147,7 +147,9 @@ def _throttled(text: str, wait_s: float | None) -> FetchError:
 
 
 def _said(status: int, text: str) -> str:
-    return f"HTTP {status}: {text}"[:LONGEST_MESSAGE] if text not in ("", "[]") else f"HTTP {status}"
+    return (
+        f"HTTP {status}: {text}"[:LONGEST_MESSAGE] if text not in ("", "[]") else f"HTTP {status}"
+    )
 
 
 def _text(body: bytes) -> str:

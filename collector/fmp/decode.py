@@ -6,7 +6,7 @@ missing, no number or no date is null.
 
 from __future__ import annotations
 
-from datetime import date
+from datetime import date, datetime
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -23,11 +23,6 @@ NAMES = (DATE, *bars.VALUES)
 # The slow path reads these as JSON says; polars reads them otherwise: true as 1.0, an escaped
 # half of a surrogate pair as NUL.
 NOT_FAST = (b"true", b"false", b"\\")
-# Beyond them an instant in UTC may leave the years that Python's dates have.
-FIRST_DAY, LAST_DAY = date(1, 1, 2), date(9999, 12, 30)
-A_DAY = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$"
-AN_HOUR = r"^[0-9]{4}-[0-9]{2}-[0-9]{2} [0-9]{2}:[0-9]{2}:[0-5][0-9]$"
-
 WIRE = {SYMBOL: pl.String(), DATE: pl.String()} | {name: pl.Float64() for name in bars.VALUES}
 
 
@@ -42,7 +37,9 @@ def decode(body: bytes, ticker: str, timeframe: Timeframe, zone: ZoneInfo) -> pl
     if rows is None:
         rows = _slow(body)
     _refuse_foreign(rows, ticker)
-    return rows.select(_instant(timeframe, zone), *bars.VALUES)
+    stamps = rows.get_column(DATE).to_list()
+    instants = _hours(stamps, zone) if timeframe is Timeframe.HOUR else _days(stamps)
+    return pl.DataFrame([instants.alias(timeframe.instant), *map(rows.get_column, bars.VALUES)])
 
 
 def _fast(body: bytes) -> pl.DataFrame | None:
@@ -53,9 +50,25 @@ def _fast(body: bytes) -> pl.DataFrame | None:
         rows = pl.read_json(body, schema=WIRE)
     except pl.exceptions.PolarsError:
         return None
-    # A row that names a member twice counts by its last value, polars takes the first.
-    once = all(body.count(b'"%s"' % name.encode()) == rows.height for name in NAMES)
-    return rows if once and body.count(b'"symbol"') in (0, rows.height) else None
+    plain = rows.height == 0 or (_alike(body, rows.height) and not _holes(rows))
+    return rows if plain else None
+
+
+def _alike(body: bytes, height: int) -> bool:
+    """Whether each row has as many members as the first, which names none twice.
+
+    Of a member named twice the last value counts; polars takes the first.
+    """
+    first = body[body.find(b"{") : body.find(b"}") + 1]
+    try:
+        members = len(orjson.loads(first))
+    except orjson.JSONDecodeError:
+        return False
+    return first.count(b'":') == members and body.count(b'":') == members * height
+
+
+def _holes(rows: pl.DataFrame) -> bool:
+    return any(rows.get_column(name).null_count() for name in NAMES)
 
 
 def _slow(body: bytes) -> pl.DataFrame:
@@ -109,7 +122,9 @@ def _text(value: object) -> str | None:
 
 def _shape(document: object) -> str:
     if isinstance(document, dict):
-        return "an object with the members " + ", ".join(ascii(name[:20]) for name in list(document)[:5])
+        return "an object with the members " + ", ".join(
+            ascii(name[:20]) for name in list(document)[:5]
+        )
     return type(document).__name__
 
 
@@ -124,17 +139,35 @@ def _alias(symbol: str) -> str:
     return symbol.upper().replace(".", "-")
 
 
-def _instant(timeframe: Timeframe, zone: ZoneInfo) -> pl.Expr:
+def _days(stamps: list[str | None]) -> pl.Series:
+    return pl.Series([_day(stamp) for stamp in stamps], dtype=pl.Date)
+
+
+def _hours(stamps: list[str | None], zone: ZoneInfo) -> pl.Series:
     """Of an hour that a clock change repeats the earlier, of one that it skips null."""
-    stamp = pl.col(DATE)
-    if timeframe is not Timeframe.HOUR:
-        shaped = pl.when(stamp.str.contains(A_DAY)).then(stamp)
-        return _within(shaped.str.to_date("%Y-%m-%d", strict=False)).alias(timeframe.instant)
-    shaped = pl.when(stamp.str.contains(AN_HOUR)).then(stamp)
-    wall = _within(shaped.str.to_datetime("%Y-%m-%d %H:%M:%S", time_unit="us", strict=False))
+    wall = pl.Series([_wall_clock(stamp) for stamp in stamps], dtype=pl.Datetime("us"))
     local = wall.dt.replace_time_zone(zone.key, ambiguous="earliest", non_existent="null")
-    return local.dt.convert_time_zone("UTC").alias(timeframe.instant)
+    return local.dt.convert_time_zone("UTC")
 
 
-def _within(instant: pl.Expr) -> pl.Expr:
-    return pl.when(instant.is_between(FIRST_DAY, LAST_DAY)).then(instant)
+def _day(stamp: str | None) -> date | None:
+    """``2026-02-27``, and no other of the forms that ISO 8601 has for it."""
+    if stamp is None or len(stamp) != 10 or not stamp[4] == stamp[7] == "-":
+        return None
+    try:
+        return date.fromisoformat(stamp)
+    except ValueError:
+        return None
+
+
+def _wall_clock(stamp: str | None) -> datetime | None:
+    """``2026-02-27 09:30:00``. In UTC it must not leave the years that a date can have."""
+    if stamp is None or len(stamp) != 19 or not stamp[13] == stamp[16] == ":":
+        return None
+    day = _day(stamp[:10])
+    if day is None or stamp[10] != " " or not date.min < day < date.max:
+        return None
+    try:
+        return datetime.fromisoformat(stamp)
+    except ValueError:
+        return None

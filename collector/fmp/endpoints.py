@@ -34,7 +34,7 @@ class Request:
 
     @property
     def target(self) -> str:
-        """Path and query. ``^`` is percent-encoded: a raw one is answered by 402 (FMP.md section 1)."""
+        """Path and query; a raw ``^`` would be answered by 402 (FMP.md section 1)."""
         return f"{self.path}?{urlencode(self.params, quote_via=quote)}"
 
 

@@ -39,7 +39,8 @@ def on_calendar(instants: Numbers, timeframe: Timeframe, calendar: Calendar) -> 
     if timeframe is Timeframe.HOUR or not instants.size or instants.min() >= grid[0]:
         return known
     old = (instants >= number(EARLIEST)) & (instants < grid[0])
-    return known | (old & _weekdays(calendar)[(instants + EPOCH_WEEKDAY) % 7])
+    known |= old & _weekdays(calendar)[(instants + EPOCH_WEEKDAY) % 7]
+    return known
 
 
 @lru_cache(maxsize=16)

@@ -236,18 +236,18 @@ def _continued(known: Calendar, end: date) -> Calendar:
     weekdays = {known.dates[index].weekday() for index in recent}
     later = (known.dates[-1] + n * DAY for n in range(1, (end - known.dates[-1]).days + 1))
     days = [day for day in later if day.weekday() in weekdays]
-    pause = known.breaks.get(known.dates[usual], ())
-
-    def on(day: date, *instants: datetime) -> list[datetime]:
-        return [_moved(known, at, usual, day) for at in instants]
-
+    pauses = {
+        day: (_moved(known, start, usual, day), _moved(known, end, usual, day))
+        for start, end in filter(None, [known.breaks.get(known.dates[usual])])
+        for day in days
+    }
     return Calendar(
         known.name,
         known.dates + days,
-        known.opens + [at for day in days for at in on(day, known.opens[usual])],
-        known.closes + [at for day in days for at in on(day, known.closes[usual])],
+        known.opens + [_moved(known, known.opens[usual], usual, day) for day in days],
+        known.closes + [_moved(known, known.closes[usual], usual, day) for day in days],
         known.zone,
-        {**known.breaks, **({day: tuple(on(day, *pause)) for day in days} if pause else {})},
+        {**known.breaks, **pauses},
     )
 
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 from datetime import date
 
 import polars as pl
+
+LARGEST = sys.float_info.max  # volumes that are absurd, but finite, stay finite
 
 
 def weeks(daily: pl.DataFrame, last_closed_week: date) -> pl.DataFrame:
@@ -12,7 +15,7 @@ def weeks(daily: pl.DataFrame, last_closed_week: date) -> pl.DataFrame:
 
     Returns the same columns, ``date`` being the Monday, sorted by ticker and date: first open,
     highest high, lowest low, last close, summed volume. Weeks after ``last_closed_week``, a
-    Monday, are left out.
+    Monday, are left out. Give whole weeks: a week is made of the days it finds.
     """
     return (
         daily.sort("ticker", "date")
@@ -22,7 +25,7 @@ def weeks(daily: pl.DataFrame, last_closed_week: date) -> pl.DataFrame:
             pl.col("high").max(),
             pl.col("low").min(),
             pl.col("close").last(),
-            pl.col("volume").sum(),
+            pl.col("volume").sum().clip(upper_bound=LARGEST),
         )
         .filter(pl.col("date") <= last_closed_week)
     )

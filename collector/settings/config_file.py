@@ -29,7 +29,7 @@ def find(named: Path | None, environ: Mapping[str, str]) -> Path | None:
 def config_file(path: Path) -> Layer:
     """Read every setting in the file, and find what is unknown in it."""
     layer = Layer()
-    label = escaped(str(path))
+    label = escaped(str(path), most=4096)
     try:
         text, mode = read_text(path, CONFIG_BYTES)
         tables = tomllib.loads(text)
@@ -74,8 +74,9 @@ class _Places:
                 yield (found[1] or table, found[2]), number
 
     def of(self, table: str, name: str = "") -> str:
-        """Return ``config.toml:12 [table] name``, without the line where it was not found."""
-        line = self._lines.get((table, name)) or self._lines.get(("", table))
+        """Return ``config.toml:12 [table] name``; the line is the table's where need be."""
+        looked_for = ((table, name), ("", table), (table, ""))
+        line = next((self._lines[each] for each in looked_for if each in self._lines), None)
         place = f"{self._label}:{line}" if line else self._label
         return f"{place} [{escaped(table)}] {escaped(name)}".rstrip()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 
 from pydantic import SecretStr
@@ -29,9 +30,9 @@ class Layer:
     notes: list[str] = field(default_factory=list)
 
 
-def escaped(text: str) -> str:
+def escaped(text: str, most: int = 80) -> str:
     """Return a foreign name for a message: printable, on one line, cut."""
-    return ascii(text)[1:-1][:80]
+    return re.sub(r"[^ -~]", lambda match: ascii(match[0])[1:-1], text)[:most]
 
 
 class LayerSource(PydanticBaseSettingsSource):

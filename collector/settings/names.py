@@ -35,6 +35,7 @@ FILE_NAMES: dict[str, str] = {
 }
 KNOWN = frozenset([*VALUE_NAMES, *FILE_NAMES, *REDIS_PARTS, CONFIG])
 _WITHOUT_PREFIX = tuple(sorted(name for name in KNOWN if not name.startswith(PREFIX)))
+_WITH_PREFIX = tuple(sorted(KNOWN.difference(_WITHOUT_PREFIX)))
 
 # Kubernetes and Docker links put these into the environment for a service that is itself called
 # "collector" or "collector-…".
@@ -64,8 +65,8 @@ def nearest(name: str, known: Iterable[str]) -> str | None:
 def unknown_names(environ: Mapping[str, str]) -> Iterator[tuple[str, str | None]]:
     """Yield every name that is ours or nearly ours but means nothing, and what it may have meant.
 
-    Ours is what starts with ``COLLECTOR_``. Nearly ours is a name that `is_nearly` a conventional
-    one. Any other name belongs to somebody else.
+    Ours is what starts with ``COLLECTOR_``. Nearly ours is a name that `is_nearly` a known one.
+    Any other name belongs to somebody else.
     """
     for name in sorted(environ):
         if name in KNOWN:
@@ -73,15 +74,21 @@ def unknown_names(environ: Mapping[str, str]) -> Iterator[tuple[str, str | None]
         if name.upper().startswith(PREFIX):
             if not is_link(name, environ[name]):
                 yield name, nearest(name, KNOWN)
-        elif meant := next((known for known in _WITHOUT_PREFIX if is_nearly(name, known)), None):
+        elif meant := next((known for known in _like(name) if is_nearly(name, known)), None):
             yield name, meant
+
+
+def _like(name: str) -> Iterable[str]:
+    """Return the known names worth a comparison: it is slow, and an environment may be large."""
+    first = name.partition("_")[0].upper()
+    return _WITH_PREFIX if edits(first, PREFIX[:-1], 2) <= 2 else _WITHOUT_PREFIX
 
 
 def is_link(name: str, value: str) -> bool:
     """Tell whether an orchestrator wrote the variable for a service of our name."""
-    if _LINK_PORT.fullmatch(name):
-        return value.startswith(("tcp://", "udp://"))
-    return _LINK.fullmatch(name) is not None
+    if _LINK.fullmatch(name):
+        return True
+    return bool(_LINK_PORT.fullmatch(name)) and value.startswith(("tcp://", "udp://"))
 
 
 def is_nearly(name: str, known: str) -> bool:

@@ -31,11 +31,7 @@ def read_text(path: Path, limit: int) -> tuple[str, int]:
     The file is opened without waiting: a pipe without a writer would keep the program for ever.
     """
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-        with os.fdopen(descriptor, "rb") as file:
-            mode = os.fstat(file.fileno()).st_mode
-            _check_mode(mode)
-            raw = file.read(limit + 1)
+        raw, mode = _read_bytes(path, limit + 1)
     except OSError as error:
         raise Unreadable(f"cannot be read ({error.strerror})") from None
     except ValueError as error:
@@ -46,6 +42,17 @@ def read_text(path: Path, limit: int) -> tuple[str, int]:
         return raw.decode("utf-8-sig"), mode
     except UnicodeDecodeError:
         raise Unreadable("is not UTF-8 text") from None
+
+
+def _read_bytes(path: Path, limit: int) -> tuple[bytes, int]:
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        mode = os.fstat(descriptor).st_mode
+        _check_mode(mode)
+        with os.fdopen(descriptor, "rb", closefd=False) as file:
+            return file.read(limit), mode
+    finally:
+        os.close(descriptor)
 
 
 def _check_mode(mode: int) -> None:

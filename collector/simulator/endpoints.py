@@ -168,4 +168,7 @@ def _labels(bars: Bars) -> list[str]:
 
 
 def _printed(cells: Mapping[str, Floats]) -> dict[str, list[str]]:
-    return {name: print_numbers(column[::-1]) for name, column in cells.items()}
+    """Each column as JSON texts, newest first; all are printed at once."""
+    rows = len(next(iter(cells.values())))
+    texts = print_numbers(np.concatenate([column[::-1] for column in cells.values()]))
+    return {name: texts[n * rows : (n + 1) * rows] for n, name in enumerate(cells)}

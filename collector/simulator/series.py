@@ -28,10 +28,11 @@ def daily(name: str, sessions: Sessions) -> Bars:
     at = sessions.ordinals
     level = _level(name, np.concatenate(([sessions.before], at)))
     fine, gap, rise, fall, *spread = _draws(name, at)
-    opens = _rounded(level[:-1] * (1.0 + (gap - 0.5) * 0.012), fine < FINE)
-    closes = _rounded(level[1:], fine < FINE)
-    highs = _rounded(np.maximum(opens, closes) * (1.0 + 0.015 * rise), fine < FINE)
-    lows = _rounded(np.minimum(opens, closes) * (1.0 - 0.015 * fall), fine < FINE)
+    start, end = level[:-1] * (1.0 + (gap - 0.5) * 0.012), level[1:]
+    top = np.maximum(start, end) * (1.0 + 0.015 * rise)
+    bottom = np.minimum(start, end) * (1.0 - 0.015 * fall)
+    # Rounding keeps the order of two prices, so that the bar stays one.
+    opens, highs, lows, closes = _rounded(np.stack((start, top, bottom, end)), fine < FINE)
     return Bars(sessions.labels, opens, highs, lows, closes, _volume(name, spread))
 
 
@@ -125,4 +126,4 @@ def _draws(name: str, at: Ints) -> Floats:
 
 
 def _rounded(values: Floats, fine: NDArray[np.bool_]) -> Floats:
-    return np.where(fine, np.round(values, 4), np.round(values, 2))
+    return np.where(fine, values.round(4), values.round(2))

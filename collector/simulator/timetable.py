@@ -32,9 +32,6 @@ class Sessions:
     opening: list[int]
     before: int
 
-    def __len__(self) -> int:
-        return len(self.labels)
-
 
 class Timetable:
     """All sessions of one exchange."""

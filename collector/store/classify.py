@@ -47,8 +47,7 @@ CLASSES = {
     "28": Remedy.CONFIGURE,  # invalid_authorization_specification, invalid_password
     "3D": Remedy.CONFIGURE,  # invalid_catalog_name: no such database
 }
-# asyncpg refuses a value that it cannot encode by these, before anything is sent.
-ENCODING = (UnicodeError, OverflowError, asyncpg.DataError, asyncpg.exceptions._base.DataError)
+ENCODING = (ValueError, OverflowError)  # a value that cannot be encoded, before anything is sent
 LOST = (asyncpg.InterfaceError, asyncpg.InternalClientError, OSError, TimeoutError)
 RETRIED = (Remedy.RECONNECT, Remedy.AGAIN)
 DATABASE_ERRORS = (asyncpg.PostgresError, *ENCODING, *LOST)

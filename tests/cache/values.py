@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from datetime import UTC, date, datetime, timedelta
+from time import monotonic
 from typing import Any
 
+from redis.asyncio import Redis
+
 from collector.cache.breaker import Breaker
-from collector.cache.client import build_client
 from collector.cache.codec import Value
 from collector.cache.publish import Publisher
 from collector.market.timeframe import Timeframe
@@ -48,9 +50,7 @@ def value_of(
     """Return a value whose prices tell its ticker."""
     columns = columns_of(timeframe, rows, seed=sum(map(ord, ticker)))
     last = columns[timeframe.instant][-1]
-    return Value(
-        ticker, timeframe, lookback, rev, run, PUBLISHED_AT, last, FRESH_UNTIL, columns
-    )
+    return Value(ticker, timeframe, lookback, rev, run, PUBLISHED_AT, last, FRESH_UNTIL, columns)
 
 
 def values_of(count: int, rows: int = 3, timeframe: Timeframe = Timeframe.DAY) -> list[Value]:
@@ -68,9 +68,8 @@ class Clock:
         return self.at
 
 
-def publisher_at(url: str, **options: Any) -> Publisher:  # noqa: ANN401 - Publisher's arguments
-    """Return a publisher with a client of its own, which `closing` closes."""
-    client = build_client(url, options.pop("timeout_s", 1.0))
+def publisher_at(client: Redis | None, **options: Any) -> Publisher:  # noqa: ANN401
+    """Return a publisher; ``options`` are arguments of `Publisher`."""
     given: dict[str, Any] = {
         "client": client,
         "prefix": PREFIX,
@@ -78,6 +77,6 @@ def publisher_at(url: str, **options: Any) -> Publisher:  # noqa: ANN401 - Publi
         "ttl_s": TTL_S,
         "enabled": True,
         "breaker": Breaker(),
-        "clock": Clock(),
+        "clock": monotonic,
     }
     return Publisher(**given | options)

@@ -23,7 +23,7 @@ def recorded(name: str) -> bytes:
 
 @dataclass(frozen=True)
 class Received:
-    """An HTTP answer as it came: header names in their own spelling, the body as sent, unchunked."""
+    """An HTTP answer as it came: headers as spelt, the body as sent, unchunked."""
 
     status: int
     headers: dict[str, str]

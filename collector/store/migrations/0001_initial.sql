@@ -166,3 +166,10 @@ CREATE TABLE price_revisions (
     at timestamptz NOT NULL
 );
 CREATE INDEX price_revisions_ticker ON price_revisions (ticker, timeframe, bar);
+
+-- One row a transaction of this program, written first: the answer to a COMMIT may be lost, and this
+-- tells whether it was carried out. (pg_xact_status cannot: a crash may give a number out again.)
+CREATE TABLE collector_commits (
+    token uuid PRIMARY KEY,
+    at timestamptz NOT NULL DEFAULT now()
+);

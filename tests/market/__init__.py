@@ -1,0 +1,1 @@
+"""Tests of `collector.market`: pure, so without a server."""
