@@ -95,7 +95,14 @@ class Throttled(FetchError):
 
 
 class Refused(FetchError):
-    """Key, plan or quota refuse every further call: the run stops calling (exit 5)."""
+    """Key, plan or quota refuse every further call: the run stops calling (exit 5).
+
+    ``called`` is false where an earlier refusal had stopped the calls before this one was sent.
+    """
+
+    def __init__(self, kind: Kind, message: str, *, called: bool = True) -> None:
+        super().__init__(kind, message)
+        self.called = called
 
 
 class Failed(FetchError):

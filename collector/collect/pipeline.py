@@ -95,7 +95,8 @@ class Pipeline:
         if self.refusal is None:
             self.refusal = refusal
             log.error("FMP refuses further calls: %s", refusal)
-        self.storer.note(Item(ticker, Outcome.FAILED, refusal.kind, str(refusal)))
+        outcome = Outcome.FAILED if refusal.called else Outcome.NOT_ATTEMPTED
+        self.storer.note(Item(ticker, outcome, refusal.kind, str(refusal)))
 
     async def _store_all(self, fetched: asyncio.Queue[Fetched | None]) -> None:
         more = True

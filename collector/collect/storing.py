@@ -58,12 +58,13 @@ class Storer:
     async def add(self, fetched: Fetched) -> None:
         """Take an answer; store the batch when it is large enough."""
         self.tally.rows.update(fetched=fetched.rows, rejected=fetched.checked.rows_rejected)
-        if complaint := fetched.complaint():
-            log.warning("%s: %s", fetched.ticker, complaint)
         verdict = fetched.verdict()
         if verdict is not None and verdict.outcome is Outcome.FAILED:
+            log.warning("%s: Failed: %s", fetched.ticker, verdict.message)
             self.note(verdict)
             return
+        if complaint := fetched.complaint():
+            log.warning("%s: %s", fetched.ticker, complaint)
         if fetched.ticker in self._batch:  # a backfill's next window
             await self.flush()
         self._since = self._since if self._batch else time.monotonic()

@@ -32,7 +32,7 @@ log = logging.getLogger(__name__)
 LOCK_S = 120.0  # another command may be making a cluster
 READY_S = 30.0  # a crash recovery may take this long
 LEAVE_LOCK_S = 1.5
-STOP_STEPS_S = (4.0, 1.5, 1.0)  # asked to stop; told to; killed
+STOP_STEPS_S = (4.0, 1.0, 1.0)  # asked to stop; told to; killed
 ATTEMPTS = 4
 MAX_LOG_BYTES = 1_000_000
 

@@ -26,7 +26,7 @@ from collector.engines.place import (
     reachable_copy,
     socket_directory,
 )
-from collector.engines.processes import Account, can_run, is_running, run_as, send
+from collector.engines.processes import Account, can_run, run_as, send
 
 NAME = "collector"  # of the superuser and of the database
 INITDB_S = 60.0
@@ -145,14 +145,14 @@ def _initdb(data: Path, binaries: Path, account: Account | None) -> None:
 def _mend_pid_file(data: Path) -> None:
     """Let PostgreSQL start though a foreign process has the number in its pid file.
 
-    It takes any live process of that number for a running server. The file is not removed: its
+    It takes any process of that number for a running server, also a zombie. The file is not removed: its
     other lines let PostgreSQL see whether orphans still use the cluster's shared memory. The number
     of its parent, which we shall be, it takes for stale.
     """
     path = data / "postmaster.pid"
     with suppress(FileNotFoundError, ValueError):
         first, _, rest = path.read_text().partition("\n")
-        if is_running(int(first)) and not _works_in(int(first), data):
+        if not _works_in(int(first), data):
             path.write_text(f"{os.getpid()}\n{rest}")
 
 

@@ -68,7 +68,7 @@ class Gate:
         """Raise `Refused` if calls of ``path`` were stopped for good."""
         stop = self._stops.get(EVERYTHING) or self._stops.get(path)
         if stop is not None:
-            raise Refused(stop.kind, str(stop))
+            raise Refused(stop.kind, str(stop), called=False)
 
     def enter(self) -> Pass:
         """Let a call go; it must `leave`."""

@@ -15,7 +15,8 @@ from aiolimiter import AsyncLimiter
 
 MINUTE_S = 60.0
 HEAD_ROOM = 1.01  # absorbs 0.6 s of jitter in a minute, so that the last minute is rarely full
-LATENESS = 0.25  # of a spacing: timers fire late, and what is late by less than that is made up
+LATENESS = 0.25  # of a spacing, at least: a timer that fires late by less than this,
+LATENESS_S = 0.05  # or than this, delays its own call only
 
 
 class LastMinute:
@@ -68,7 +69,7 @@ class Quota:
         self._filled = False
         if requests_per_minute is not None:
             spacing_s = period_s / requests_per_minute * HEAD_ROOM
-            burst = 1 + LATENESS
+            burst = 1 + max(LATENESS, LATENESS_S / spacing_s)
             self._limiter = AsyncLimiter(burst, burst * spacing_s)
             self._last_minute = LastMinute(requests_per_minute, period_s)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import ssl
 from collections.abc import Callable
 from types import SimpleNamespace
@@ -58,6 +59,8 @@ class Transport:
         """
         try:
             return await self._exchange(request)
+        except FetchError as error:
+            failure = error.with_traceback(None)  # aiohttp's frames hold the headers
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
             failure = translate(error)
         except RuntimeError as error:
@@ -112,8 +115,8 @@ def translate(error: Exception) -> FetchError:
         case aiohttp.ClientConnectorDNSError():
             return Transient(Kind.NETWORK, "dns: the name of the API host was not resolved")
         case aiohttp.ClientConnectorError():
-            reason = error.os_error.strerror or type(error.os_error).__name__
-            return Transient(Kind.NETWORK, printable(f"no connection: {reason}", 120))
+            reason = os.strerror(error.os_error.errno or 0)  # its own text names the address
+            return Transient(Kind.NETWORK, f"no connection: {reason}")
         case aiohttp.ClientResponseError() | UnicodeDecodeError():
             return Transient(Kind.BAD_BODY, "the answer is not HTTP")
         case aiohttp.ClientPayloadError():

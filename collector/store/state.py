@@ -48,7 +48,10 @@ ON CONFLICT (ticker, timeframe) DO UPDATE SET
     END,
     asked_through = greatest(s.asked_through, excluded.asked_through),
     rev = s.rev + excluded.rev,
-    last_success_at = greatest(s.last_success_at, excluded.last_success_at),
+    last_success_at = CASE
+        WHEN s.asked_through > excluded.asked_through THEN s.last_success_at
+        ELSE greatest(s.last_success_at, excluded.last_success_at)
+    END,
     last_error = excluded.last_error,
     last_error_at = excluded.last_error_at,
     failures = CASE WHEN excluded.last_error IS NULL THEN 0 ELSE s.failures + 1 END

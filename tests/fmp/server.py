@@ -6,7 +6,7 @@ import asyncio
 import gzip
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from pathlib import Path
@@ -83,10 +83,12 @@ class Scripted:
         except (ConnectionError, asyncio.IncompleteReadError, TimeoutError):
             pass
         finally:
+            writer.close()
+            with suppress(ConnectionError):
+                await writer.wait_closed()
             self.open_now -= 1
             if self.open_now == 0:
                 self.nobody.set()
-            writer.close()
 
     async def _requests(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, connection: int

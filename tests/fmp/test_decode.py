@@ -250,6 +250,13 @@ def test_of_a_member_that_a_row_names_twice_the_last_value_counts() -> None:
     ]
 
 
+def test_rows_that_nest_something_take_the_slow_path() -> None:
+    """And give the same rows."""
+    body = orjson.dumps([{"x": {"y": 1}} | ROW, ROW])
+    assert decoding._fast(body) is None
+    assert daily(body).height == 2
+
+
 def test_an_ordinary_body_takes_the_fast_path() -> None:
     """Else it would cost twice the time without anyone noticing."""
     body = recorded("stable_eod_full_AAPL_2023-01-01_2023-01-10.json")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from datetime import UTC, date, datetime, timedelta
 from zoneinfo import ZoneInfo
@@ -10,6 +11,7 @@ import pytest
 
 from collector.errors import Failed, Kind
 from collector.fmp.client import FmpClient
+from collector.fmp.decode import decode
 from collector.fmp.endpoints import EOD, HOURLY, Request, bars
 from collector.fmp.fetch import Answer, fetch
 from collector.market.plan import Window, split
@@ -166,6 +168,21 @@ async def test_a_newer_floor_replaces_one_learnt_from_an_old_window() -> None:
     assert answer.asked_from == date(2026, 11, 21) - timedelta(days=1_820)
 
 
+async def test_what_another_ticker_learns_meanwhile_counts() -> None:
+    """Two tickers are refused at once; the second does not lower the floor any further."""
+
+    def five_years(seen: Seen) -> bytes:
+        asked = asked_for(seen)
+        return (
+            OLD_FROM if asked["from"] < "2021-11-23" else reply(rows(asked["symbol"], "2026-11-20"))
+        )
+
+    async with asked(Scripted(five_years)) as client:
+        both = await asyncio.gather(days(client), days(client, ticker="MSFT"))
+    assert {answer.asked_from for answer in both} == {date(2026, 11, 21) - timedelta(days=1_820)}
+    assert client.usage.calls == 4
+
+
 async def test_what_the_row_cap_cut_off_is_asked_again() -> None:
     """FMP drops the oldest rows silently: the rest ends where the answer begins."""
     last = date(2026, 11, 20)
@@ -197,16 +214,13 @@ async def test_a_full_answer_that_brings_nothing_older_ends_the_asking() -> None
 
 async def test_a_large_body_is_read_beside_the_loop(monkeypatch: pytest.MonkeyPatch) -> None:
     """So that the other calls go on meanwhile."""
-    import collector.fmp.fetch as module
-
     threads: list[str] = []
-    decode = module.decode
 
     def noted(body: bytes, ticker: str, timeframe: Timeframe, zone: ZoneInfo) -> object:
         threads.append(threading.current_thread().name)
         return decode(body, ticker, timeframe, zone)
 
-    monkeypatch.setattr(module, "decode", noted)
+    monkeypatch.setattr("collector.fmp.fetch.decode", noted)
     large = reply(rows("AAPL", "2026-11-20")[:-1] + b" " * 1_000_000 + b"]")
     server = Scripted(lambda seen: large if seen.number == 1 else reply(rows("AAPL", "2026-11-20")))
     async with asked(server) as client:

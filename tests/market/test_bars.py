@@ -97,6 +97,11 @@ def test_of_two_rows_for_one_bar_the_last_in_the_body_wins() -> None:
     assert result.rejected == {"missing_value": 1, "duplicate": 1}
 
 
+def test_two_equal_rows_leave_one_and_nothing_to_show() -> None:
+    result = checked((DAY, *GOOD), (DAY, *GOOD))
+    assert (result.rejected, result.excerpt) == ({"duplicate": 1}, "")
+
+
 def test_the_vendor_s_order_and_columns_do_not_matter() -> None:
     rows = days((DAY, *GOOD), (date(2026, 11, 19), *GOOD), (date(2026, 11, 18), *GOOD))
     result = check(rows.select(reversed(rows.columns)), Timeframe.DAY, xnys(), AT)
