@@ -41,7 +41,7 @@ UNPRIVILEGED = NOBODY if AS_ROOT else None  # the user and group that a server i
 def wait_until(
     condition: Callable[[], bool], what: str, deadline_s: float = DEADLINE_S, step_s: float = 0.02
 ) -> None:
-    """Return as soon as ``condition()`` holds; ``TimeoutError`` naming ``what`` if it never does."""
+    """Return as soon as ``condition()`` holds; ``TimeoutError`` names ``what`` if not."""
     give_up_at = time.monotonic() + deadline_s
     while not condition():
         if time.monotonic() > give_up_at:

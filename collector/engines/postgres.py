@@ -87,7 +87,7 @@ def _engine(home: Path, binaries: Path, housing: Housing) -> Engine:
         socket=run / ".s.PGSQL.5432",
         account=account,
         command=(str(binaries / "postgres"), "-D", str(place / "cluster" / "data"), *options),
-        prepare=partial(_prepare, place, binaries, account),
+        prepare=partial(_prepare, place, run, binaries, account),
         answers=partial(_answers, run),
         ask=partial(send, number=signal.SIGINT),
         force=signal.SIGQUIT,
@@ -113,7 +113,7 @@ def _major(binaries: Path) -> str:
     return answer.stdout.split()[-1].partition(".")[0]
 
 
-def _prepare(place: Path, binaries: Path, account: Account | None) -> None:
+def _prepare(place: Path, run: Path, binaries: Path, account: Account | None) -> None:
     """Make the cluster if there is none, refuse one of another version, mend a stale pid file."""
     data = place / "cluster" / "data"
     if not data.exists():
@@ -124,7 +124,7 @@ def _prepare(place: Path, binaries: Path, account: Account | None) -> None:
             f"{data} holds a PostgreSQL {version} cluster, and this is PostgreSQL {major}: dump "
             "and restore it, or remove it to fetch everything again, or set COLLECTOR_DATA_DIR"
         )
-    _mend_pid_file(data)
+    _mend_pid_files(data, run)
 
 
 def _initdb(data: Path, binaries: Path, account: Account | None) -> None:
@@ -142,18 +142,19 @@ def _initdb(data: Path, binaries: Path, account: Account | None) -> None:
     half.rename(data)
 
 
-def _mend_pid_file(data: Path) -> None:
-    """Let PostgreSQL start though a foreign process has the number in its pid file.
+def _mend_pid_files(data: Path, run: Path) -> None:
+    """Let PostgreSQL start though a foreign process has the number in its pid files.
 
-    It takes any process of that number for a running server, also a zombie. The file is not removed: its
-    other lines let PostgreSQL see whether orphans still use the cluster's shared memory. The number
-    of its parent, which we shall be, it takes for stale.
+    It takes any process of that number for a running server, also a zombie. The cluster's file is
+    not removed: its other lines let PostgreSQL see whether orphans still use the shared memory. The
+    number of its parent, which we shall be, it takes for stale.
     """
     path = data / "postmaster.pid"
     with suppress(FileNotFoundError, ValueError):
         first, _, rest = path.read_text().partition("\n")
         if not _works_in(int(first), data):
             path.write_text(f"{os.getpid()}\n{rest}")
+            (run / ".s.PGSQL.5432.lock").unlink(missing_ok=True)
 
 
 def _works_in(pid: int, data: Path) -> bool:

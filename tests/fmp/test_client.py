@@ -6,6 +6,7 @@ import asyncio
 import logging
 import tracemalloc
 from collections.abc import Callable
+from contextlib import suppress
 
 import pytest
 
@@ -148,6 +149,33 @@ async def test_a_server_that_never_answers_times_out() -> None:
                 await client.get(REQUEST)
         assert loop.time() - started_at < 2
         server.nobody.set()  # what hangs does not see that its client is gone
+    assert caught.value.kind is Kind.TIMEOUT
+
+
+@BOTH_LOOPS
+async def test_a_body_that_trickles_times_out() -> None:
+    """Each byte comes in time, the whole does not."""
+    gone = asyncio.Event()
+
+    async def trickle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 9999\r\n\r\n")
+        with suppress(ConnectionError):
+            while not reader.at_eof():
+                writer.write(b" ")
+                await writer.drain()
+                await asyncio.sleep(0.02)
+        writer.close()
+        gone.set()
+
+    listener = await asyncio.start_server(trickle, "127.0.0.1", 0)
+    url = f"http://127.0.0.1:{listener.sockets[0].getsockname()[1]}"
+    async with FmpClient(url, KEY, requests_per_minute=None, timeout_s=0.2, attempts=1) as client:
+        with pytest.raises(Transient) as caught:
+            await client.get(REQUEST)
+        async with asyncio.timeout(5):
+            await gone.wait()  # the connection is closed with the call, not with the client
+    listener.close()
     assert caught.value.kind is Kind.TIMEOUT
 
 
@@ -324,6 +352,7 @@ async def test_a_429_for_ever_stops_the_calls() -> None:
     assert {type(answer) for answer in answers} == {Refused}
     assert {answer.kind for answer in answers if isinstance(answer, Refused)} == {Kind.RATE_LIMITED}
     assert len(server.seen) == 8 + 3
+    assert sum(answer.called for answer in answers if isinstance(answer, Refused)) == 11
     assert client.usage.throttled == 11
 
 
@@ -345,9 +374,30 @@ async def test_a_retry_after_without_sense_is_warned_of(caplog: pytest.LogCaptur
     """The pause is then our own."""
     server = Scripted(first(lambda: reply("Limit Reach", 429, Retry_After="soon")))
     async with asked(server) as client:
-        assert await client.get(REQUEST) == b"[]"
-    assert "Retry-After that makes no sense: 'soon'" in caplog.text
-    assert "pausing all requests 0.02 s" in caplog.text or caplog.records
+        with caplog.at_level(logging.INFO, "collector.fmp"):
+            assert await client.get(REQUEST) == b"[]"
+    assert [record.message for record in caplog.records] == [
+        "FMP sent a Retry-After that makes no sense: 'soon'",
+        "rate limited, pausing all requests 0.02 s",
+    ]
+
+
+async def test_a_pause_holds_back_also_the_call_that_waits_for_the_quota() -> None:
+    """It had passed the gate before the pause began."""
+
+    async def throttles_late(seen: Seen) -> bytes:
+        if seen.number == 1:
+            await asyncio.sleep(0.15)
+            return reply("Limit Reach", 429, Retry_After="1")
+        return reply()
+
+    server = Scripted(throttles_late)
+    async with asked(server, requests_per_minute=600, concurrency=4) as client:
+        await asyncio.gather(*(client.get(REQUEST) for _ in range(4)))
+    arrivals = [seen.at - server.seen[0].at for seen in server.seen]
+    assert len(arrivals) == 5
+    assert not [at for at in arrivals if 0.2 < at < 1.14]
+    assert sum(at < 0.2 for at in arrivals) == 2
 
 
 @pytest.mark.parametrize(
