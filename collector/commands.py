@@ -95,7 +95,9 @@ def _not_begun(
         Status.SKIPPED if held else Status.FAILED,
         at,
         at,
-        {"asked": len(named)} | dict.fromkeys(Outcome, 0) | {Outcome.NOT_ATTEMPTED: len(named)},
+        {"asked": len(named)}
+        | {outcome.value: 0 for outcome in Outcome}
+        | {Outcome.NOT_ATTEMPTED.value: len(named)},
         dict.fromkeys(("fetched", "inserted", "revised", "rejected"), 0),
         dict.fromkeys(("calls", "retries", "throttled", "bytes"), 0),
         dict.fromkeys(("published", "failed", "round_trips", "bytes"), 0),

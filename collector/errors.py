@@ -11,7 +11,7 @@
     └── FetchError            a ticker's call failed; carries its ``kind``
         ├── Transient         try again: ``server network timeout bad_body``
         ├── Throttled         pause everything, then try again: ``rate_limited``
-        ├── Refused           stop all calls: ``auth quota plan``
+        ├── Refused           stop all calls: ``auth quota plan``, or no answer any more
         └── Failed            pass over the ticker: ``plan not_found tls too_large …``
 """
 

@@ -169,7 +169,8 @@ def _changed_text(action: str, names: list[str], changed: list[str]) -> str:
     if action == "remove":
         undo = f"; undo with `collector tickers add {' '.join(changed[:5])}`" if changed else ""
         return f"{len(changed)} of {len(names)} removed, their prices stay{undo}"
-    return f"{len(changed)} of {len(names)} added, the others were there already"
+    known = len(names) - len(changed)
+    return f"{len(changed)} added" + (f", {known} already there" if known else "")
 
 
 def _names(action: str, words: list[str]) -> list[str]:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass, replace
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 
 import polars as pl
 
+from collector.clock import Clock
 from collector.collect.report import Item, Outcome
 from collector.errors import Kind
 from collector.fmp.client import FmpClient
@@ -87,7 +88,8 @@ class Asker:
     client: FmpClient
     rules: Rules
     at: datetime
-    clock: Callable[[], datetime]
+    clock: Clock
+    told: set[str] = field(default_factory=set)
 
     async def answers(self, work: Work) -> AsyncIterator[Fetched]:
         """Yield the ticker's answers: one of a run, then one a window of a backfill.
@@ -129,7 +131,8 @@ class Asker:
         answer = await fetch(
             self.client, state.ticker, state.timeframe, plan.windows, self.rules.calendar.zone
         )
-        if answer.note:
+        if answer.note and answer.note not in self.told:  # of a thousand tickers, once
+            self.told.add(answer.note)
             log.warning("%s: %s", state.ticker, answer.note)
         return Fetched(
             state.ticker,

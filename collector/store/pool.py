@@ -109,7 +109,13 @@ class Store:
         A refused password, role or database is raised at once. Warns of a server whose settings
         make acknowledged rows mortal.
         """
-        (row,) = await self.fetch(PROBE, outage_s=limit_s)
+        try:
+            async with asyncio.timeout(limit_s + WAIT_MAX_S):  # also for one that accepts, and is silent
+                (row,) = await self.fetch(PROBE, outage_s=limit_s)
+        except TimeoutError:
+            raise DatabaseUnavailable(
+                f"PostgreSQL at {self.server} does not answer within {limit_s:g} s"
+            ) from None
         if row["path"] != quoted(self.schema):
             raise UsageError(
                 f"{self.server} ignores our search_path (a connection pooler in between?): "
@@ -159,7 +165,12 @@ class Store:
 
         try:
             async for attempt in stamina.retry_context(
-                on=is_worth_it, attempts=None, timeout=limit_s, wait_initial=0.05, wait_jitter=0.1
+                on=is_worth_it,
+                attempts=None,
+                timeout=limit_s,
+                wait_initial=0.05,
+                wait_max=WAIT_MAX_S,
+                wait_jitter=0.1,
             ):
                 with attempt:
                     result = await once()
