@@ -10,13 +10,13 @@ import asyncio
 import os
 import sys
 from collections.abc import Callable, Coroutine, Sequence
-from datetime import date
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from collector import arguments
 from collector.errors import CollectorError, UsageError
-from collector.market.ticker import BadTicker, parse_ticker, parse_tickers
+from collector.market.ticker import BadTicker
 from collector.market.timeframe import Timeframe
 
 if TYPE_CHECKING:
@@ -104,7 +104,7 @@ def _add_run(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     _timeframe(command, required=True)
     some = command.add_mutually_exclusive_group()
     some.add_argument(
-        "--tickers", type=_tickers, metavar="A,B,…", help="these instead of the universe"
+        "--tickers", type=arguments.tickers, metavar="A,B,…", help="these instead of the universe"
     )
     some.add_argument(
         "--tickers-file", type=Path, metavar="FILE", help="those in FILE, one a line, # comments"
@@ -121,15 +121,19 @@ def _add_backfill(commands: argparse._SubParsersAction[argparse.ArgumentParser])
         "backfill",
         _backfill,
         "fetch all history of some tickers; stopped, it goes on where it stood",
-        "  collector backfill AAPL MSFT\n  collector backfill AAPL --timeframe 1h --since 2020-01-01",
+        "  collector backfill AAPL MSFT\n"
+        "  collector backfill AAPL --timeframe 1h --since 2020-01-01",
     )
-    command.add_argument("tickers", nargs="+", type=_ticker, metavar="TICKER")
+    command.add_argument("tickers", nargs="+", type=arguments.ticker, metavar="TICKER")
     _timeframe(command, default=Timeframe.DAY)
     command.add_argument(
-        "--since", type=_date, metavar="DATE", help="not before this day (default: all there is)"
+        "--since",
+        type=arguments.day,
+        metavar="DATE",
+        help="not before this day (default: all there is)",
     )
     command.add_argument(
-        "--until", type=_date, metavar="DATE", help="not after this day (default: to now)"
+        "--until", type=arguments.day, metavar="DATE", help="not after this day (default: to now)"
     )
     _fetching(command)
 
@@ -142,10 +146,10 @@ def _add_show(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
         "show a ticker's last bars, with their source and age",
         "  collector show AAPL --rows 5\n  collector show AAPL --timeframe 1wk --json",
     )
-    command.add_argument("ticker", type=_ticker, metavar="TICKER")
+    command.add_argument("ticker", type=arguments.ticker, metavar="TICKER")
     _timeframe(command, default=Timeframe.DAY)
     command.add_argument(
-        "--rows", type=_count, default=10, metavar="N", help="how many bars (default: 10)"
+        "--rows", type=arguments.count, default=10, metavar="N", help="how many bars (default: 10)"
     )
     _output(command)
 
@@ -279,32 +283,3 @@ def _go(args: argparse.Namespace, command: Command) -> int:
                 return 128 + stop.by
 
     return uvloop.run(go())
-
-
-def _ticker(text: str) -> str:
-    try:
-        return parse_ticker(text)
-    except BadTicker as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
-
-
-def _tickers(text: str) -> list[str]:
-    try:
-        return parse_tickers(part for part in text.split(",") if part.strip())
-    except BadTicker as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
-
-
-def _date(text: str) -> date:
-    try:
-        return date.fromisoformat(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(
-            f"not a date: {text[:40]!a} (such as 2020-01-31)"
-        ) from None
-
-
-def _count(text: str) -> int:
-    if not text.isascii() or not text.isdigit() or not 1 <= int(text) <= 100_000:
-        raise argparse.ArgumentTypeError(f"not a number from 1 to 100000: {text[:40]!a}")
-    return int(text)

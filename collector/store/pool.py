@@ -110,7 +110,9 @@ class Store:
         make acknowledged rows mortal.
         """
         try:
-            async with asyncio.timeout(limit_s + WAIT_MAX_S):  # also for one that accepts, and is silent
+            async with asyncio.timeout(
+                limit_s + WAIT_MAX_S
+            ):  # also for one that accepts, and is silent
                 (row,) = await self.fetch(PROBE, outage_s=limit_s)
         except TimeoutError:
             raise DatabaseUnavailable(
