@@ -1,0 +1,41 @@
+"""What the words of the command line may be: each is checked where it comes in."""
+
+from __future__ import annotations
+
+import argparse
+from datetime import date
+
+from collector.market.ticker import BadTicker, parse_ticker, parse_tickers
+
+
+def ticker(text: str) -> str:
+    """A ticker, in upper case."""
+    try:
+        return parse_ticker(text)
+    except BadTicker as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def tickers(text: str) -> list[str]:
+    """Tickers with commas between them."""
+    try:
+        return parse_tickers(part for part in text.split(",") if part.strip())
+    except BadTicker as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def day(text: str) -> date:
+    """A date such as 2020-01-31."""
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            f"not a date: {text[:40]!a} (such as 2020-01-31)"
+        ) from None
+
+
+def count(text: str) -> int:
+    """A whole number from 1 to 100,000."""
+    if not text.isascii() or not text.isdigit() or not 1 <= int(text) <= 100_000:
+        raise argparse.ArgumentTypeError(f"not a number from 1 to 100000: {text[:40]!a}")
+    return int(text)
