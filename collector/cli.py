@@ -54,6 +54,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # whoever read the results has enough of them
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except Exception:  # noqa: BLE001 - a defect: its traceback must not show a secret
+        return _defect()
+
+
+def _defect() -> int:
+    """Print the traceback of an error that nobody expected, without secrets."""
+    import traceback
+
+    from collector import logs
+
+    sys.stderr.write(logs.redact(traceback.format_exc()))
+    sys.stderr.write("collector: this is a defect; please report the lines above\n")
+    return 1
 
 
 def parser() -> argparse.ArgumentParser:

@@ -18,13 +18,14 @@ from uuid import UUID, uuid4
 import asyncpg
 import stamina
 
-from collector.errors import CollectorError, UsageError
+from collector.errors import CollectorError, DatabaseUnavailable, UsageError
 from collector.store.classify import DATABASE_ERRORS, RETRIED, Remedy, remedy, told, translated
 
 T = TypeVar("T")
 Work = Callable[[asyncpg.Connection], Awaitable[T]]
 
 UNKNOWN_TRIES = 2  # an error that nobody knows is tried so often again
+WAIT_MAX_S = 1.0  # between two tries
 REMIND_S = 60.0  # how often an outage is told again
 IDLE_S = 60.0  # asyncpg sets no keep-alive: an idle connection is not trusted for longer
 
