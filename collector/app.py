@@ -39,7 +39,7 @@ from collector.store.pool import Store, open_store
 
 log = logging.getLogger(__name__)
 
-REACHABLE_WITHIN_S = 7.0  # so that a run without its database says so within ten seconds
+REACHABLE_WITHIN_S = 5.0  # so that a run without its database says so within ten seconds
 
 NO_KEY = """\
 no FMP API key: set FMP_API_KEY, or FMP_API_KEY_FILE to a file that holds it

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import asyncio
 import logging
 import sys
 from collections.abc import Awaitable, Callable, Sequence
@@ -17,13 +18,14 @@ from collector.collect.report import Item, Outcome, Report, Status, exit_code
 from collector.collect.run import Order, Rooms, Run, run_id
 from collector.errors import CollectorError, Kind, LockHeld, UsageError
 from collector.market.plan import EARLIEST
-from collector.market.ticker import parse_tickers
+from collector.market.ticker import BadTicker, parse_ticker, parse_tickers
 from collector.signals import Stop
 from collector.store import universe
 
 log = logging.getLogger(__name__)
 
 LOCK_WAIT_S = 3600.0
+WRONG_SHOWN = 20  # of a file's words that are no tickers
 LARGEST_LIST = 8 * 2**20  # bytes of a file of tickers
 
 EMPTY_UNIVERSE = """\
@@ -75,24 +77,38 @@ async def _collect(
             with terminal.shown() as progress:
                 report = await Run(rooms, order, stop.event, progress).execute()
             print_result(report.as_json() if args.json else terminal.summary(report))
+    except asyncio.CancelledError:
+        if args.json and stop.by is not None:
+            why = "stopped before the run began"
+            print_result(
+                _not_begun(setup, args, named, Status.INTERRUPTED, Kind.CANCELLED, why).as_json()
+            )
+        raise
     except CollectorError as error:
         if args.json and not isinstance(error, UsageError):
-            print_result(_not_begun(setup, args, named, error).as_json())
+            held = isinstance(error, LockHeld)
+            status = Status.SKIPPED if held else Status.FAILED
+            kind = Kind.CANCELLED if held else Kind.DB_UNAVAILABLE
+            print_result(_not_begun(setup, args, named, status, kind, str(error)).as_json())
         raise
-    return exit_code(report, stop.by)
+    # A signal that came when all was done and told changes nothing any more.
+    return exit_code(report, stop.by if report.status is Status.INTERRUPTED else None)
 
 
 def _not_begun(
-    setup: Setup, args: argparse.Namespace, named: Sequence[str], error: CollectorError
+    setup: Setup,
+    args: argparse.Namespace,
+    named: Sequence[str],
+    status: Status,
+    kind: Kind,
+    why: str,
 ) -> Report:
-    """The report of a run that could not begin: nothing was attempted."""
-    held = isinstance(error, LockHeld)
-    kind = Kind.CANCELLED if held else Kind.DB_UNAVAILABLE
+    """The report of a run that did not begin: nothing was attempted."""
     at = setup.clock()
     return Report(
         run_id(at, args.timeframe),
         args.timeframe,
-        Status.SKIPPED if held else Status.FAILED,
+        status,
         at,
         at,
         {"asked": len(named)}
@@ -101,7 +117,7 @@ def _not_begun(
         dict.fromkeys(("fetched", "inserted", "revised", "rejected"), 0),
         dict.fromkeys(("calls", "retries", "throttled", "bytes"), 0),
         dict.fromkeys(("published", "failed", "round_trips", "bytes"), 0),
-        tuple(Item(ticker, Outcome.NOT_ATTEMPTED, kind, str(error)) for ticker in named),
+        tuple(Item(ticker, Outcome.NOT_ATTEMPTED, kind, why) for ticker in named),
     )
 
 
@@ -122,11 +138,25 @@ def tickers_in(path: Path) -> list[str]:
         raise UsageError(
             f"{path}: larger than {LARGEST_LIST >> 20} MiB, which no list of tickers is"
         )
-    lines = (line.split("#", 1)[0].replace(",", " ") for line in text.splitlines())
-    tickers = parse_tickers(word for line in lines for word in line.split())
+    tickers = _parsed(path, text)
     if not tickers:
         raise UsageError(f"{path}: holds no ticker")
     return tickers
+
+
+def _parsed(path: Path, text: str) -> list[str]:
+    """The tickers of ``text``, once each. Raises `BadTicker`, which names what is none by line."""
+    found, wrong = [], []
+    for number, line in enumerate(text.splitlines(), 1):
+        for word in line.split("#", 1)[0].replace(",", " ").split():
+            try:
+                found.append(parse_ticker(word))
+            except BadTicker as error:
+                wrong.append(f"{path}:{number}: {error}")
+    if wrong:
+        more = [f"and {len(wrong) - WRONG_SHOWN} more"] if len(wrong) > WRONG_SHOWN else []
+        raise BadTicker("\n".join([*wrong[:WRONG_SHOWN], *more]))
+    return list(dict.fromkeys(found))
 
 
 def print_result(result: str | dict[str, object]) -> None:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-from collections.abc import AsyncIterator, Awaitable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Coroutine, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, date, datetime
+from typing import Any, TypeVar
 
 import polars as pl
 
@@ -23,6 +24,7 @@ from collector.collect.report import (
     Tally,
     summarise,
 )
+from collector.collect.stopping import within
 from collector.collect.storing import Storer
 from collector.errors import DatabaseUnavailable
 from collector.fmp.client import ApiUsage, FmpClient
@@ -34,12 +36,20 @@ from collector.store.lock import FetchLock
 from collector.store.pool import Store
 from collector.store.read import frame_of, last_bars, states
 
+T = TypeVar("T")
+
 log = logging.getLogger(__name__)
 
 API_COUNTS = ("calls", "retries", "throttled", "bytes")
 MOST_HOURS = 24  # hourly bars of a session, at most
 CHUNK = 250  # tickers whose overlaps are read in one query
-STOP_PUBLISHING_S = 2.5  # what a stop leaves for publishing what was stored
+
+# What a stop leaves each of the steps. With the pipeline's it is 8 s: two remain for the clients.
+STOP_BEGINNING_S = 0.5
+STOP_CONCLUDING_S = 1.5
+STOP_PUBLISHING_S = 1.0
+STOP_REPORTING_S = 0.5  # for Redis, and again for PostgreSQL
+BROKEN_S = 2.0  # what a database that was away for too long still gets, for the run's own row
 
 
 @dataclass(frozen=True)
@@ -90,13 +100,17 @@ class Run:
 
         Raises `CollectorError` where it could not begin.
         """
-        await self._begin()
-        due = await self._plan()
+        due = await self._unless_stopped(self._due(), STOP_BEGINNING_S) or []
         pipeline = self._pipeline()
         await pipeline.run(self._works(due))
-        await self._conclude(pipeline)
-        await self._publish()
-        return await self._report(pipeline)
+        concluded = await self._unless_stopped(self._conclude(pipeline), STOP_CONCLUDING_S)
+        if concluded:
+            await self._unless_stopped(self._publish(), STOP_PUBLISHING_S)
+        return await self._report(pipeline, finish=concluded is not None)
+
+    async def _due(self) -> list[Work]:
+        await self._begin()
+        return await self._plan()
 
     async def _begin(self) -> None:
         order = self.order
@@ -179,8 +193,11 @@ class Run:
             used.refused - known.refused,
         )
 
-    async def _conclude(self, pipeline: Pipeline) -> None:
-        """Give every ticker that was not reached its item, and write the items still unwritten."""
+    async def _conclude(self, pipeline: Pipeline) -> bool:
+        """Give every ticker that was not reached its item, and write the items still unwritten.
+
+        Returns whether the database took them.
+        """
         kind, message = pipeline.ended_by
         idle = [item for item in self.tally.items.values() if item.outcome is Outcome.UNCHANGED]
         for ticker in list(self.tally.missing()):
@@ -191,37 +208,46 @@ class Run:
                 runs.record(self.rooms.store, self.run, idle, self.rooms.clock())
             )
             await self._unless_down(self._meter())
+        return pipeline.storer.broken is None
 
     async def _publish(self) -> None:
         """Publish every ticker asked for, changed or not; of a stopped run those that it stored."""
         self.progress.phase("publishing")
         tickers = [ticker for ticker in self.order.tickers if ticker not in self._published]
-        if not self.stop.is_set():
-            await self._unless_down(self._publish_some(tickers))
-            return
-        stored = [t for t in tickers if self.tally.items[t].outcome is Outcome.STORED]
-        try:
-            async with asyncio.timeout(STOP_PUBLISHING_S):
-                await self._unless_down(self._publish_some(stored))
-        except TimeoutError:
-            log.info(
-                "stopped before all was published; the next run or `collector warm` will do it"
-            )
+        if self.stop.is_set():
+            tickers = [t for t in tickers if self.tally.items[t].outcome is Outcome.STORED]
+        await self._unless_down(self._publish_some(tickers))
 
     async def _publish_some(self, tickers: Sequence[str]) -> None:
         await self.rooms.publishing.publish(tickers, self.order.timeframe.published, self.run)
         self._published.update(tickers)
 
-    async def _report(self, pipeline: Pipeline) -> Report:
+    async def _report(self, pipeline: Pipeline, *, finish: bool) -> Report:
+        """Tell how the run ended. Without ``finish`` it is left to the next one to close."""
+        report, publisher = self._summary(pipeline), self.rooms.publishing.publisher
+        told = publisher.publish_run(self.order.timeframe, report.as_json())
+        await self._unless_stopped(told, STOP_REPORTING_S)
         report = self._summary(pipeline)
-        await self.rooms.publishing.publisher.publish_run(self.order.timeframe, report.as_json())
-        report = self._summary(pipeline)
-        await self._unless_down(
-            runs.finish(
-                self.rooms.store, self.run, report.status, report.finished_at, report.as_json()
-            )
-        )
+        if finish:
+            await self._unless_stopped(self._finish(pipeline, report), STOP_REPORTING_S)
         return report
+
+    async def _finish(self, pipeline: Pipeline, report: Report) -> None:
+        """Write the run's end; a run that could not is closed as interrupted by the next one."""
+        limit_s = None if pipeline.storer.broken is None else BROKEN_S
+        try:
+            async with asyncio.timeout(limit_s):
+                await self._unless_down(
+                    runs.finish(
+                        self.rooms.store,
+                        self.run,
+                        report.status,
+                        report.finished_at,
+                        report.as_json(),
+                    )
+                )
+        except TimeoutError:
+            log.error("not written: how the run ended")  # noqa: TRY400 - told, not a defect
 
     def _summary(self, pipeline: Pipeline) -> Report:
         status, tickers, rows, problems = summarise(self.tally, interrupted=self.stop.is_set())
@@ -238,6 +264,14 @@ class Run:
             problems,
             pipeline.refusal.kind if pipeline.refusal else None,
         )
+
+    async def _unless_stopped(self, work: Coroutine[Any, Any, T], grace_s: float) -> T | None:
+        """Await ``work``; None where a stop cut it short, which the run outlives."""
+        try:
+            return await within(work, self.stop, grace_s)
+        except TimeoutError:
+            log.info("stopped before all was written: the next run will make up for it")
+            return None
 
     async def _unless_down(self, work: Awaitable[None]) -> None:
         """Await ``work``; a database that is away by now is told, not raised: the run has ended."""

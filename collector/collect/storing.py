@@ -78,26 +78,27 @@ class Storer:
         notes, self._notes = self._notes, []
         try:
             if self.broken is None and (batch or notes):
-                await self.lock.ensure()
+                await self.lock.ensure(self.store.outage_s)
                 await self._store(batch)
                 await record(self.store, self.run, notes, self.clock())
         except CollectorError as error:
             self.broken = error
             log.error("giving up on the database: %s", error)  # noqa: TRY400 - told, not a defect
         if self.broken is not None:
-            for ticker in batch:
+            for ticker in batch:  # what is left of it
                 self._end(Item(ticker, Outcome.FAILED, Kind.DB_UNAVAILABLE, str(self.broken)))
 
     async def _store(self, batch: dict[str, Fetched]) -> None:
+        """Store ``batch`` and take out of it what is stored."""
         if not batch:
             return
-        rows = [_bars(fetched) for fetched in batch.values()]
+        tickers, rows = list(batch), [_bars(fetched) for fetched in batch.values()]
         results = await store_batch(
             self.store, self.run, rows, last_closed_week=self.last_closed_week
         )
         for result in results:
-            self._stored(batch[result.ticker], result)
-        await self.on_stored(list(batch))
+            self._stored(batch.pop(result.ticker), result)
+        await self.on_stored(tickers)
 
     def _stored(self, fetched: Fetched, result: Stored) -> None:
         self.tally.rows.update(inserted=result.inserted, revised=result.revised)

@@ -7,7 +7,7 @@ a ``timestamptz`` microseconds from 2000-01-01 UTC.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -32,12 +32,6 @@ def columns(timeframe: Timeframe) -> list[str]:
 def encode(frame: pl.DataFrame, timeframe: Timeframe) -> bytes:
     """Return a bar frame with a ``ticker`` column before it as one whole COPY stream."""
     return b"".join(_stream(frame, timeframe))
-
-
-async def chunks(frame: pl.DataFrame, timeframe: Timeframe) -> AsyncIterator[bytes]:
-    """Yield what `encode` returns piece by piece, as the server takes it; it never waits itself."""
-    for chunk in _stream(frame, timeframe):
-        yield chunk
 
 
 def _stream(frame: pl.DataFrame, timeframe: Timeframe) -> Iterator[bytes]:

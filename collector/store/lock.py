@@ -20,7 +20,7 @@ import stamina
 from collector.errors import DatabaseUnavailable, LockHeld
 from collector.store.classify import DATABASE_ERRORS, RETRIED, remedy, translated
 from collector.store.migrate import lock_id
-from collector.store.pool import bad_dsn, connect_options, described
+from collector.store.pool import CLOSE_S, bad_dsn, connect_options, described
 
 LOCK_CLASS = 0x636F6C6C  # "coll": keeps this lock apart from everybody else's
 POLL_S = 1.0
@@ -120,7 +120,7 @@ class FetchLock:
         if connection is None:
             return
         try:
-            await connection.close(timeout=self._timeout_s)
+            await connection.close(timeout=min(self._timeout_s, CLOSE_S))
         except DATABASE_ERRORS:
             connection.terminate()
 

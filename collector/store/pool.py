@@ -10,7 +10,7 @@ import asyncio
 import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any, TypeVar
 from urllib.parse import parse_qs, unquote, urlsplit
 from uuid import UUID, uuid4
@@ -26,6 +26,7 @@ Work = Callable[[asyncpg.Connection], Awaitable[T]]
 
 UNKNOWN_TRIES = 2  # an error that nobody knows is tried so often again
 WAIT_MAX_S = 1.0  # between two tries
+CLOSE_S = 1.0  # for a courtesy: a frozen server sees that we are gone all the same
 REMIND_S = 60.0  # how often an outage is told again
 IDLE_S = 60.0  # asyncpg sets no keep-alive: an idle connection is not trusted for longer
 
@@ -131,7 +132,7 @@ class Store:
     async def close(self) -> None:
         """Close every connection; what does not close within the deadline is cut."""
         try:
-            async with asyncio.timeout(self.timeout_s):
+            async with asyncio.timeout(min(self.timeout_s, CLOSE_S)):
                 await self._pool.close()
         except (TimeoutError, *DATABASE_ERRORS):
             self._pool.terminate()
@@ -143,8 +144,9 @@ class Store:
         try:
             yield connection
         except BaseException as error:
-            if not isinstance(error, asyncpg.PostgresError) or connection.is_in_transaction():
-                connection.terminate()
+            with suppress(asyncpg.InterfaceError):  # the pool has let go of one that was lost
+                if not isinstance(error, asyncpg.PostgresError) or connection.is_in_transaction():
+                    connection.terminate()
             raise
         finally:
             await self._pool.release(connection, timeout=self.timeout_s)

@@ -10,7 +10,7 @@ import asyncpg
 import polars as pl
 
 from collector.market.timeframe import Timeframe
-from collector.store.copy import chunks, columns
+from collector.store.copy import columns, encode
 
 # The staging tables are small beside the price table, and unknown to the planner: without this it
 # would hash or sort the whole price table. With it, it looks every staged row up in the index.
@@ -52,7 +52,10 @@ WHEN NOT MATCHED THEN
     INSERT (ticker, {instant}, open, high, low, close, volume)
     VALUES (c.ticker, c.{instant}, c.open, c.high, c.low, c.close, c.volume)
 """
-# $3 and $4 are the split tickers and their factors: of those only the newest bar is noted.
+# $3 and $4 are the split tickers and their factors: of those only the newest bar is noted. No price
+# table takes part, so these small ones may be hashed.
+HASH = "SET LOCAL enable_hashjoin = on"
+NO_HASH = "SET LOCAL enable_hashjoin = off"
 REVISIONS = """
 INSERT INTO price_revisions (
     ticker, timeframe, bar, old_open, old_high, old_low, old_close, old_volume,
@@ -62,11 +65,12 @@ SELECT c.ticker, $1, c.{instant}::timestamp, c.old_open, c.old_high, c.old_low, 
        c.old_volume, c.open, c.high, c.low, c.close, c.volume,
        CASE WHEN s.ticker IS NULL THEN 'revised' ELSE 'split' END, s.factor, $2, $5
 FROM changed_{prices} AS c
+JOIN (
+    SELECT ticker, max({instant}) AS newest FROM changed_{prices}
+    WHERE old_open IS NOT NULL GROUP BY ticker
+) AS n ON n.ticker = c.ticker
 LEFT JOIN unnest($3::text[], $4::float8[]) AS s (ticker, factor) ON s.ticker = c.ticker
-WHERE c.old_open IS NOT NULL AND (s.ticker IS NULL OR c.{instant} = (
-    SELECT max(m.{instant}) FROM changed_{prices} AS m
-    WHERE m.ticker = c.ticker AND m.old_open IS NOT NULL
-))
+WHERE c.old_open IS NOT NULL AND (s.ticker IS NULL OR c.{instant} = n.newest)
 ORDER BY c.ticker, c.{instant}
 """
 
@@ -139,9 +143,11 @@ async def _merge(
     changes = {row["ticker"]: Change(row["inserted"], row["revised"]) for row in rows}
     if any(change.revised for change in changes.values()):
         splits = [list(cause.splits), list(cause.splits.values())]
+        await connection.execute(HASH)
         await connection.execute(
             statement(REVISIONS, timeframe), timeframe.value, cause.run, *splits, cause.at
         )
+        await connection.execute(NO_HASH)
     if changes:
         await connection.execute(statement(MERGE, timeframe))
     return changes
@@ -150,9 +156,10 @@ async def _merge(
 async def _copy(
     connection: asyncpg.Connection, frame: pl.DataFrame, timeframe: Timeframe, table: str
 ) -> None:
-    await connection.copy_to_table(
-        table, source=chunks(frame, timeframe), columns=columns(timeframe), format="binary"
-    )
+    # Given whole: asyncpg feeds a stream behind a wait that neither a lost connection nor any
+    # deadline ends (`Protocol.copy_in` of 0.32), so a server that dies meanwhile would hang us.
+    rows = memoryview(encode(frame, timeframe))  # asyncpg takes bytes for a path
+    await connection.copy_to_table(table, source=rows, columns=columns(timeframe), format="binary")
 
 
 def _heights(frame: pl.DataFrame) -> list[tuple[str, int]]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -16,7 +18,7 @@ def world(
     tmp_path: Path, postgres_server: PostgresServer, redis_server: RedisServer
 ) -> Iterator[World]:
     """Lend a world of this test alone."""
-    with world_of(tmp_path / "world", postgres_server, redis_server) as found:
+    with world_of(tmp_path / "world", postgres_server, redis_server, number=2) as found:
         yield found
 
 
@@ -29,6 +31,15 @@ def scene(
     """Lend a world that the tests of a module share."""
     with world_of(tmp_path_factory.mktemp("scene"), postgres_server, redis_server) as found:
         yield found
+
+
+@pytest.fixture
+def engines_home() -> Iterator[str]:
+    """Lend a directory for engines that every user can reach: as root they run as another."""
+    home = Path(tempfile.mkdtemp(prefix="ct-"))
+    home.chmod(0o755)
+    yield str(home)
+    shutil.rmtree(home)
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -62,9 +62,10 @@ class Result:
 
 @dataclass
 class Served:
-    """A simulator on a thread of its own. ``at`` is the instant that it lives at."""
+    """A simulator on a thread of its own. It lives ``behind`` the instant ``at``."""
 
     at: datetime = MORNING
+    behind: timedelta = timedelta()
     base_url: str = ""
     simulator: Simulator = field(init=False)
     _loop: asyncio.AbstractEventLoop = field(default_factory=asyncio.new_event_loop)
@@ -81,8 +82,8 @@ class Served:
 
     @contextmanager
     def serving(self, config: SimulatorConfig) -> Iterator[Served]:
-        """Serve until the end of the block, by the clock ``at``."""
-        self.simulator = Simulator(replace(config, clock=lambda: self.at))
+        """Serve until the end of the block, by the clock of this object."""
+        self.simulator = Simulator(replace(config, clock=lambda: self.at - self.behind))
         stop, ready = asyncio.Event(), threading.Event()
 
         async def serve() -> None:
@@ -131,13 +132,8 @@ class World:
 
         ``at`` sets its clock and the simulator's, ``variables`` are added, ``without`` left out.
         """
-        began_at = time.monotonic()
         process = self.start(*words, at=at, without=without, **variables)
-        try:
-            out, err = process.communicate(timeout=deadline_s)
-        finally:
-            end(process)
-        result = Result(process.returncode, out, err, time.monotonic() - began_at)
+        result = _ended(process, deadline_s)
         assert code is None or result.code == code, result
         return result
 
@@ -158,12 +154,18 @@ class World:
 
     def report(self, *words: str, at: datetime | None = None, **variables: str) -> dict[str, Any]:
         """Run ``run``, ``backfill`` … with ``--json`` and return the report, whatever the code."""
-        return self.run(*words, "--json", at=at, code=None, **variables).json
+        process = self.start(*words, "--json", at=at, **variables)
+        return _ended(process, DEADLINE_S).json
 
     def calls(self) -> list[Entry]:
         """The calls that reached the simulator since the last time that this was asked."""
         assert self.server is not None
         return self.server.calls()
+
+    def server_log(self) -> list[Entry]:
+        """The calls since then, without forgetting them."""
+        assert self.server is not None
+        return list(self.server.simulator.log)
 
     def rows(self, sql: str, *arguments: object) -> list[dict[str, Any]]:
         """What a query gives, as dicts."""
@@ -195,7 +197,7 @@ class World:
     def keys(self) -> dict[str, int]:
         """Every key of Redis with its TTL in seconds."""
         with self.redis() as client:
-            return {key.decode(): client.ttl(key) for key in client.keys()}
+            return {key.decode(): client.ttl(key) for key in client.scan_iter()}
 
     def _clock(self, at: datetime | None) -> dict[str, str]:
         if at is None:
@@ -203,6 +205,15 @@ class World:
         if self.server is not None:
             self.server.at = at.astimezone(UTC)
         return {"COLLECTOR_CLOCK__STARTS_AT": at.isoformat()}
+
+
+def _ended(process: subprocess.Popen[str], deadline_s: float) -> Result:
+    began_at = time.monotonic()
+    try:
+        out, err = process.communicate(timeout=deadline_s)
+    finally:
+        end(process)
+    return Result(process.returncode, out, err, time.monotonic() - began_at)
 
 
 def end(process: subprocess.Popen[str]) -> None:
@@ -226,25 +237,33 @@ def world_of(
     cache: RedisServer,
     config: SimulatorConfig | None = None,
     at: datetime = MORNING,
+    number: int = 1,
 ) -> Iterator[World]:
-    """Lend a world with a simulator, an empty database and an emptied Redis."""
+    """Lend a world with a simulator, an empty database, and number so many of Redis, emptied."""
     cache.start()
-    cache.flush()
     home.mkdir(parents=True, exist_ok=True)
     with database_of(postgres) as dsn, simulator(config, at) as server:
         variables = {
             "FMP_API_KEY": KEY,
             "FMP_BASE_URL": server.base_url,
             "DATABASE_URL": dsn,
-            "REDIS_URL": cache.url,
+            "REDIS_URL": f"{cache.url}?db={number}",
             "COLLECTOR_FMP__REQUESTS_PER_MINUTE": "none",
         }
-        yield World(home, {**_ground(home), **variables}, server, dsn, cache.url)
+        world = World(home, {**_ground(home), **variables}, server, dsn, variables["REDIS_URL"])
+        with world.redis() as client:
+            client.flushdb()
+        yield world
 
 
 def _ground(home: Path) -> Mapping[str, str]:
     traced = {name: os.environ[name] for name in TRACED if name in os.environ}
-    return {"PATH": os.defpath, "HOME": str(home), "COLLECTOR_DATA_DIR": str(home / "own"), **traced}
+    return {
+        "PATH": os.defpath,
+        "HOME": str(home),
+        "COLLECTOR_DATA_DIR": str(home / "own"),
+        **traced,
+    }
 
 
 async def _fetch(dsn: str, sql: str, *arguments: object) -> list[dict[str, Any]]:

@@ -11,10 +11,11 @@ import pytest
 
 from tests.acceptance.program import MORNING, Result, World
 
-KINDS = (
-    "rate_limited quota auth plan not_found server network timeout tls bad_body too_large schema"
-    " bad_rows mismatch db_unavailable db_rejected cancelled"
-).split()
+KINDS = [
+    *("rate_limited", "quota", "auth", "plan", "not_found", "server", "network", "timeout", "tls"),
+    *("bad_body", "too_large", "schema", "bad_rows", "mismatch", "db_unavailable", "db_rejected"),
+    "cancelled",
+]
 OUTCOMES = ["stored", "unchanged", "empty", "rejected", "failed", "not_attempted"]
 
 

@@ -1,0 +1,177 @@
+"""A batch in the database: all of it once, what differs and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, date, datetime, timedelta
+
+import polars as pl
+import pytest
+
+from collector.errors import Kind, LockHeld
+from collector.market.bars import schema
+from collector.market.timeframe import Timeframe
+from collector.store.lock import FetchLock
+from collector.store.migrate import migrate
+from collector.store.pool import Store, open_store
+from collector.store.prices import COMPARE, MERGE, PLANNER, STAGE, statement
+from collector.store.read import frame_of, last_bars, states
+from collector.store.write import Stored, TickerBars, store_batch
+
+AT = datetime(2026, 11, 20, 22, tzinfo=UTC)
+THROUGH = datetime(2026, 11, 20, tzinfo=UTC)
+WEEK = date(2026, 11, 16)
+FIRST = date(2026, 11, 9)
+DIGEST = """
+SELECT md5(string_agg(p::text || p.xmin::text, '' ORDER BY ticker, date)) FROM daily_prices AS p
+"""
+
+
+@pytest.fixture
+async def store(any_pg_dsn: str) -> AsyncIterator[Store]:
+    async with open_store(any_pg_dsn, timeout_s=5, outage_s=5) as opened:
+        await migrate(opened)
+        yield opened
+
+
+def bars(ticker: str, price: float = 10.0, *, days: int = 5, factor: float | None = None,
+         at: datetime = AT) -> TickerBars:  # fmt: skip
+    dates = [FIRST + timedelta(days=n) for n in range(days)]
+    values = {"open": price, "high": price + 1, "low": price - 1, "close": price, "volume": 7.0}
+    columns = {"date": dates} | {name: [value] * days for name, value in values.items()}
+    frame = pl.DataFrame(columns, schema=schema(Timeframe.DAY))
+    return TickerBars(ticker, Timeframe.DAY, frame, FIRST, THROUGH, at, split_factor=factor)
+
+
+async def put(store: Store, *batch: TickerBars, run: str = "r1") -> dict[str, Stored]:
+    stored = await store_batch(store, run, batch, last_closed_week=WEEK)
+    return {one.ticker: one for one in stored}
+
+
+async def test_new_tickers_of_any_length_are_stored_with_their_weeks(store: Store) -> None:
+    stored = await put(store, bars("BRK-B", 20), bars("A"), bars("^GSPC", 30))
+    assert {name: one.inserted for name, one in stored.items()} == {"A": 5, "BRK-B": 5, "^GSPC": 5}
+    (chunk,) = [c async for c in last_bars(store, ["^GSPC", "A", "NONE"], Timeframe.DAY, 3)]
+    assert [one.ticker for one in chunk] == ["^GSPC", "A"]
+    assert frame_of(chunk[0]).equals(bars("^GSPC", 30).frame.tail(3))
+    (weekly,) = [c async for c in last_bars(store, ["A"], Timeframe.WEEK, 9)]
+    assert weekly[0].columns["date"] == [FIRST]
+    assert weekly[0].columns["volume"] == [35.0]
+
+
+async def test_the_same_batch_again_writes_no_row(store: Store) -> None:
+    await put(store, bars("A"), bars("B"))
+    before = await store.fetch(DIGEST)
+    again = await put(store, bars("A"), bars("B"), run="r2")
+    assert [one.outcome for one in again.values()] == ["unchanged", "unchanged"]
+    assert again["A"].rev == 1
+    assert await store.fetch(DIGEST) == before
+
+
+async def test_a_revision_keeps_the_old_values_and_derives_the_week_again(store: Store) -> None:
+    await put(store, bars("A"))
+    assert (await put(store, bars("A", 11, days=1), run="r2"))["A"].revised == 1
+    rows = await store.fetch(
+        "SELECT timeframe, old_open, new_open, reason, factor FROM price_revisions ORDER BY id"
+    )
+    assert [tuple(row) for row in rows] == [
+        ("1d", 10.0, 11.0, "revised", None),
+        ("1wk", 10.0, 11.0, "revised", None),
+    ]
+    (week,) = await store.fetch("SELECT open, high, volume FROM weekly_prices")
+    assert tuple(week) == (11.0, 12.0, 35.0)
+
+
+async def test_a_split_is_one_row_of_revisions_a_timeframe(store: Store) -> None:
+    await put(store, bars("A"), bars("B"))
+    assert (await put(store, bars("A", 5, factor=0.5), bars("B"), run="r2"))["A"].revised == 5
+    rows = await store.fetch(
+        "SELECT ticker, timeframe, bar, factor FROM price_revisions ORDER BY id"
+    )
+    assert [tuple(row) for row in rows] == [
+        ("A", "1d", datetime(2026, 11, 13), 0.5),  # noqa: DTZ001 (a column without zone)
+        ("A", "1wk", datetime(2026, 11, 9), 0.5),  # noqa: DTZ001
+    ]
+
+
+async def test_older_never_overwrites_newer(store: Store) -> None:
+    await put(store, bars("A", 12))
+    late = await put(store, bars("A", 10, at=AT - timedelta(seconds=1)), run="r2")
+    assert late["A"].outcome == "unchanged"
+    assert {row[0] for row in await store.fetch("SELECT close FROM daily_prices")} == {12.0}
+
+
+@pytest.mark.parametrize("bad", [bars("BAD", -3), bars("N\0L")], ids=["check", "nul"])
+async def test_a_refused_ticker_takes_no_other_with_it(store: Store, bad: TickerBars) -> None:
+    stored = await put(store, *(bars(f"G{n}") for n in range(4)), bad)
+    assert stored.pop(bad.ticker).kind is Kind.DB_REJECTED
+    assert {one.outcome for one in stored.values()} == {"stored"}
+    assert len(stored) == 4
+
+
+async def test_the_state_says_what_is_stored_and_what_was_asked(store: Store) -> None:
+    await put(store, bars("A"))
+    state = (await states(store, ["A", "B"], Timeframe.DAY))["A"]
+    assert (state.first, state.last) == (
+        datetime(2026, 11, 9, tzinfo=UTC),
+        datetime(2026, 11, 13, tzinfo=UTC),
+    )
+    assert (state.asked_from, state.asked_through, state.asked_at) == (FIRST, THROUGH, AT)
+
+
+async def test_a_week_that_closed_without_a_new_bar_is_derived_later(store: Store) -> None:
+    early = FIRST - timedelta(days=7)
+    await store_batch(store, "r1", [bars("A", days=3)], last_closed_week=early)
+    assert await store.fetch("SELECT FROM weekly_prices") == []
+    await put(store, bars("A", days=3), run="r2")
+    assert len(await store.fetch("SELECT FROM weekly_prices")) == 1
+
+
+async def test_the_merge_looks_up_the_index_and_never_scans_the_table(store: Store) -> None:
+    await put(store, *(bars(f"T{n}") for n in range(200)))
+    async with store.connection() as connection, connection.transaction():
+        await connection.execute(PLANNER)
+        await connection.execute(statement(STAGE, Timeframe.DAY))
+        plans = [await connection.fetch("EXPLAIN " + statement(COMPARE, Timeframe.DAY))]
+        await connection.execute(statement(COMPARE, Timeframe.DAY))
+        plans.append(await connection.fetch("EXPLAIN " + statement(MERGE, Timeframe.DAY)))
+    for plan in plans:
+        text = "\n".join(row[0] for row in plan)
+        assert "using daily_prices_pkey on daily_prices" in text
+        assert "Seq Scan on daily_prices" not in text
+
+
+async def test_a_lost_acknowledgement_does_not_count_twice(store: Store) -> None:
+    calls = []
+
+    async def lose_the_answer(connection: object) -> int:
+        calls.append(connection)
+        return len(calls)
+
+    leased = store._lease
+
+    @asynccontextmanager
+    async def cut_after_commit() -> AsyncIterator[object]:
+        async with leased() as connection:
+            yield connection
+            if len(calls) == 1 and store._lease is not leased:
+                store._lease = leased  # type: ignore[method-assign]
+                raise ConnectionResetError("the answer to COMMIT was lost")
+
+    store._lease = cut_after_commit  # type: ignore[method-assign]
+    assert await store.transact(lose_the_answer) == 1
+    assert len(calls) == 1
+
+
+async def test_the_lock_excludes_names_its_holder_and_is_freed(any_pg_dsn: str) -> None:
+    async with FetchLock(any_pg_dsn, application_name="first") as first:
+        await first.acquire()
+        async with FetchLock(any_pg_dsn) as second:
+            with pytest.raises(LockHeld, match="first on"):
+                await second.acquire()
+            async with FetchLock(any_pg_dsn, schema="other") as elsewhere:
+                await elsewhere.acquire()
+            await first.ensure()
+            await first.close()
+            await second.acquire(wait_s=2)
