@@ -18,6 +18,7 @@ from collector import arguments
 from collector.errors import CollectorError, UsageError
 from collector.market.ticker import BadTicker
 from collector.market.timeframe import Timeframe
+from collector.signals import exit_on_signals
 
 if TYPE_CHECKING:
     from collector.app import Setup
@@ -44,7 +45,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line ``argv`` and return the exit code."""
     args = parser().parse_args(argv)
     try:
-        return int(args.command(args))
+        with exit_on_signals():
+            return int(args.command(args))
     except (CollectorError, BadTicker) as error:
         for line in str(error).splitlines():
             sys.stderr.write(f"collector: {line}\n")

@@ -35,9 +35,25 @@ class Stop:
 
 
 @contextmanager
+def exit_on_signals() -> Iterator[None]:
+    """Until `stop_on_signals`: a signal ends the process at once, as nothing has begun yet."""
+    before = {number: signal.signal(number, _exit) for number in SIGNALS}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _exit(number: int, _: object) -> None:
+    os._exit(128 + number)
+
+
+@contextmanager
 def stop_on_signals() -> Iterator[Stop]:
     """Handle the signals of the running loop until the end of the block."""
     stop, loop = Stop(starting=asyncio.current_task()), asyncio.get_running_loop()
+    before = {number: signal.getsignal(number) for number in SIGNALS}
     for number in SIGNALS:
         loop.add_signal_handler(number, stop, number)
     try:
@@ -45,3 +61,4 @@ def stop_on_signals() -> Iterator[Stop]:
     finally:
         for number in SIGNALS:
             loop.remove_signal_handler(number)
+            signal.signal(number, before[number])

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from functools import lru_cache
 
 from collector.cache.codec import Value
 from collector.cache.publish import PIPELINE, Publisher
+from collector.errors import DatabaseUnavailable
 from collector.market.bars import bar_instant
 from collector.market.schedule import Schedule, fresh_until
 from collector.market.sessions import Calendar
@@ -28,24 +30,31 @@ class Publishing:
     clock: Callable[[], datetime]
 
     async def publish(
-        self, tickers: Sequence[str], timeframes: Iterable[Timeframe], run: str | None
+        self, tickers: Sequence[str], timeframes: Sequence[Timeframe], run: str | None
     ) -> None:
         """Publish the last bars of ``tickers``. Those without bars have no value.
 
-        Raises `DatabaseUnavailable`; a cache that fails is counted, not raised.
+        Raises `DatabaseUnavailable`; a cache that fails is counted, not raised, and so is what was
+        not reached: as failed.
         """
         if not self.publisher.enabled:
             return
         waiting: list[Value] = []
-        async for bars in self._all(tickers, timeframes):
-            waiting.append(self._value(bars, run))
-            if len(waiting) == PIPELINE:
-                await self.publisher.publish(waiting)
-                waiting.clear()
+        asked, handed = len(tickers) * len(timeframes), 0
+        try:
+            async for bars in self._all(tickers, timeframes):
+                waiting.append(self._value(bars, run))
+                if len(waiting) == PIPELINE:
+                    handed += PIPELINE
+                    await self.publisher.publish(waiting)
+                    waiting.clear()
+        except (asyncio.CancelledError, DatabaseUnavailable):
+            self.publisher.counts.failed += asked - handed
+            raise
         await self.publisher.publish(waiting)
 
     async def _all(
-        self, tickers: Sequence[str], timeframes: Iterable[Timeframe]
+        self, tickers: Sequence[str], timeframes: Sequence[Timeframe]
     ) -> AsyncIterator[LastBars]:
         for timeframe in timeframes:
             async for chunk in last_bars(self.store, tickers, timeframe, self.publisher.lookback):

@@ -49,7 +49,6 @@ STOP_BEGINNING_S = 0.5
 STOP_CONCLUDING_S = 1.5
 STOP_PUBLISHING_S = 1.0
 STOP_REPORTING_S = 0.5  # for Redis, and again for PostgreSQL
-BROKEN_S = 2.0  # what a database that was away for too long still gets, for the run's own row
 
 
 @dataclass(frozen=True)
@@ -106,7 +105,9 @@ class Run:
         concluded = await self._unless_stopped(self._conclude(pipeline), STOP_CONCLUDING_S)
         if concluded:
             await self._unless_stopped(self._publish(), STOP_PUBLISHING_S)
-        return await self._report(pipeline, finish=concluded is not None)
+        elif self.rooms.publishing.publisher.enabled:
+            self._count_unpublished()
+        return await self._report(pipeline, finish=bool(concluded))
 
     async def _due(self) -> list[Work]:
         await self._begin()
@@ -203,51 +204,45 @@ class Run:
         for ticker in list(self.tally.missing()):
             pipeline.storer.note(Item(ticker, Outcome.NOT_ATTEMPTED, kind, message))
         await pipeline.storer.flush()
-        if pipeline.storer.broken is None:
-            await self._unless_down(
-                runs.record(self.rooms.store, self.run, idle, self.rooms.clock())
-            )
-            await self._unless_down(self._meter())
-        return pipeline.storer.broken is None
+        if pipeline.storer.broken is not None:
+            return False
+        recording = runs.record(self.rooms.store, self.run, idle, self.rooms.clock())
+        return await self._unless_down(recording) and await self._unless_down(self._meter())
 
     async def _publish(self) -> None:
         """Publish every ticker asked for, changed or not; of a stopped run those that it stored."""
         self.progress.phase("publishing")
+        await self._unless_down(self._publish_some(self._unpublished()))
+
+    def _unpublished(self) -> list[str]:
+        """The tickers whose values are still to be written: those without bars have none."""
         tickers = [ticker for ticker in self.order.tickers if ticker not in self._published]
-        if self.stop.is_set():
-            tickers = [t for t in tickers if self.tally.items[t].outcome is Outcome.STORED]
-        await self._unless_down(self._publish_some(tickers))
+        if not self.stop.is_set():
+            return tickers
+        return [t for t in tickers if self.tally.items[t].outcome is Outcome.STORED]
+
+    def _count_unpublished(self) -> None:
+        """Count what cannot be read any more as not published."""
+        good = [t for t in self._unpublished() if not self.tally.items[t].outcome.is_problem]
+        counts = self.rooms.publishing.publisher.counts
+        counts.failed += len(good) * len(self.order.timeframe.published)
 
     async def _publish_some(self, tickers: Sequence[str]) -> None:
         await self.rooms.publishing.publish(tickers, self.order.timeframe.published, self.run)
         self._published.update(tickers)
 
     async def _report(self, pipeline: Pipeline, *, finish: bool) -> Report:
-        """Tell how the run ended. Without ``finish`` it is left to the next one to close."""
+        """Tell how the run ended. Without ``finish`` the next run closes it, and adds its items."""
         report, publisher = self._summary(pipeline), self.rooms.publishing.publisher
         told = publisher.publish_run(self.order.timeframe, report.as_json())
         await self._unless_stopped(told, STOP_REPORTING_S)
         report = self._summary(pipeline)
         if finish:
-            await self._unless_stopped(self._finish(pipeline, report), STOP_REPORTING_S)
+            written = runs.finish(
+                self.rooms.store, self.run, report.status, report.finished_at, report.as_json()
+            )
+            await self._unless_stopped(self._unless_down(written), STOP_REPORTING_S)
         return report
-
-    async def _finish(self, pipeline: Pipeline, report: Report) -> None:
-        """Write the run's end; a run that could not is closed as interrupted by the next one."""
-        limit_s = None if pipeline.storer.broken is None else BROKEN_S
-        try:
-            async with asyncio.timeout(limit_s):
-                await self._unless_down(
-                    runs.finish(
-                        self.rooms.store,
-                        self.run,
-                        report.status,
-                        report.finished_at,
-                        report.as_json(),
-                    )
-                )
-        except TimeoutError:
-            log.error("not written: how the run ended")  # noqa: TRY400 - told, not a defect
 
     def _summary(self, pipeline: Pipeline) -> Report:
         status, tickers, rows, problems = summarise(self.tally, interrupted=self.stop.is_set())
@@ -273,12 +268,14 @@ class Run:
             log.info("stopped before all was written: the next run will make up for it")
             return None
 
-    async def _unless_down(self, work: Awaitable[None]) -> None:
+    async def _unless_down(self, work: Awaitable[None]) -> bool:
         """Await ``work``; a database that is away by now is told, not raised: the run has ended."""
         try:
             await work
         except DatabaseUnavailable as error:
             log.error("not written: %s", error)  # noqa: TRY400 - told, not a defect
+            return False
+        return True
 
 
 def run_id(at: datetime, timeframe: Timeframe) -> str:

@@ -112,14 +112,12 @@ class Store:
         make acknowledged rows mortal.
         """
         try:
-            async with asyncio.timeout(
-                limit_s + WAIT_MAX_S
-            ):  # also for one that accepts, and is silent
+            # the deadline is also for one that accepts, and is silent
+            async with asyncio.timeout(limit_s + WAIT_MAX_S):
                 (row,) = await self.fetch(PROBE, outage_s=limit_s)
         except TimeoutError:
-            raise DatabaseUnavailable(
-                f"PostgreSQL at {self.server} does not answer within {limit_s:g} s"
-            ) from None
+            text = f"PostgreSQL at {self.server} does not answer within {limit_s:g} s"
+            raise DatabaseUnavailable(text) from None
         if row["path"] != quoted(self.schema):
             raise UsageError(
                 f"{self.server} ignores our search_path (a connection pooler in between?): "
@@ -161,9 +159,10 @@ class Store:
         limit_s = max(0.001, self.outage_s if outage_s is None else outage_s)
         unknown = iter(range(UNKNOWN_TRIES))
 
-        def is_worth_it(error: Exception) -> bool:
+        def is_worth_it(error: BaseException) -> bool:
             kind = remedy(error)
-            if isinstance(error, CollectorError):
+            # stamina asks about a cancellation too, and would swallow it.
+            if isinstance(error, CollectorError) or not isinstance(error, Exception):
                 return False
             self._tell(kind, error)
             return kind in RETRIED or (kind is Remedy.UNKNOWN and next(unknown, None) is not None)
@@ -256,8 +255,9 @@ async def in_transaction(connection: asyncpg.Connection, work: Work[T]) -> T:
         result = await work(connection)
         await connection.execute("COMMIT")
     except asyncpg.PostgresError:
-        if not connection.is_closed():
-            await connection.execute("ROLLBACK")
+        with suppress(asyncpg.InterfaceError):  # the pool has let go of one that was lost
+            if not connection.is_closed():
+                await connection.execute("ROLLBACK")
         raise
     return result
 

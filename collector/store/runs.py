@@ -14,7 +14,7 @@ import orjson
 
 from collector.market.timeframe import Timeframe
 from collector.store.pool import Store
-from collector.store.state import RunItem, save_items
+from collector.store.state import RunItem, save_items, storable
 
 KEEP_ITEMS = timedelta(days=30)
 
@@ -87,14 +87,18 @@ async def begin(
 
 
 async def record(store: Store, run: str, items: Sequence[RunItem], at: datetime) -> None:
-    """Note tickers that `store_batch` did not; failed and rejected ones count in their state."""
+    """Note tickers that `store_batch` did not; failed and rejected ones count in their state.
+
+    Of several items for one ticker (a backfill has one a window) the last counts.
+    """
     if not items:
         return
+    items = list({item.ticker: item for item in items}.values())
     bad = [item for item in items if item.outcome in ("failed", "rejected")]
 
     async def work(connection: asyncpg.Connection) -> None:
         await save_items(connection, run, items, at)
-        tickers, messages = [item.ticker for item in bad], [item.message for item in bad]
+        tickers, messages = [item.ticker for item in bad], [storable(item.message) for item in bad]
         await connection.execute(FAILED_STATES, run, at, tickers, messages)
 
     await store.transact(work)

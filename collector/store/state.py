@@ -145,7 +145,7 @@ async def save_states(
         [state.asked_through for state in states],
         [state.changed for state in states],
         [state.at for state in states],
-        [state.error for state in states],
+        [state.error and storable(state.error) for state in states],
         CLOSED_DAYS[timeframe],
     )
     return {row["ticker"]: row["rev"] for row in rows}
@@ -167,7 +167,12 @@ async def save_items(
         [item.ticker for item in items],
         [item.outcome for item in items],
         [item.kind for item in items],
-        [item.message.replace("\0", "") for item in items],
+        [storable(item.message) for item in items],
         [inserted for inserted, _ in counts],
         [revised for _, revised in counts],
     )
+
+
+def storable(message: str) -> str:
+    """Return ``message`` without what PostgreSQL's ``text`` cannot hold: NUL, lone surrogates."""
+    return message.replace("\0", "").encode("utf-8", "replace").decode()

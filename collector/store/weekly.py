@@ -11,19 +11,17 @@ import polars as pl
 from collector.market.bars import VALUES, schema
 from collector.market.timeframe import Timeframe
 
-# A week also concerns us when it has closed without a bar of its own: a ticker may stop trading in
-# the middle of one.
+# A week also concerns us when it has closed without a change of its own: a ticker may stop trading
+# in the middle of one, and go on in the next. Hence every closed week after the last derived one.
 LEFT_OPEN = """
-SELECT w.ticker, w.monday
-FROM (
-    SELECT t.ticker, last.date - (extract(isodow FROM last.date)::int - 1) AS monday
-    FROM unnest($1::text[]) AS t (ticker)
-    CROSS JOIN LATERAL (
-        SELECT p.date FROM daily_prices AS p WHERE p.ticker = t.ticker ORDER BY p.date DESC LIMIT 1
-    ) AS last
-) AS w
-WHERE w.monday <= $2
-AND NOT EXISTS (SELECT FROM weekly_prices AS p WHERE p.ticker = w.ticker AND p.date = w.monday)
+SELECT DISTINCT t.ticker, p.date - (extract(isodow FROM p.date)::int - 1) AS monday
+FROM unnest($1::text[]) AS t (ticker)
+CROSS JOIN LATERAL (
+    SELECT coalesce(max(w.date) + 7, '-infinity') AS monday
+    FROM weekly_prices AS w WHERE w.ticker = t.ticker
+) AS next
+JOIN daily_prices AS p
+ON p.ticker = t.ticker AND p.date >= next.monday AND p.date < $2::date + 7
 """
 BARS = """
 SELECT b.ticker, array_agg(b.date) AS date, array_agg(b.open) AS open, array_agg(b.high) AS high,
@@ -58,7 +56,7 @@ async def bars_of_weeks(
     """Return the daily bars of whole weeks, with a ``ticker`` column before them.
 
     The weeks are those with a bar in ``changed_daily_prices``, where ``changed`` says that there is
-    such a table, and the last week of each of ``tickers`` that closed without a weekly bar.
+    such a table, and those of ``tickers`` that have closed since their last weekly bar.
     """
     left_open = await connection.fetch(LEFT_OPEN, tickers, last_closed_week)
     if not (changed or left_open):

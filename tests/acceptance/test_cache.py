@@ -107,10 +107,8 @@ def test_published_at_is_the_runs_instant_and_rev_that_of_the_state(
     for timeframe in TTL_S:
         value = scene.cached(key_of(timeframe))
         at = datetime.fromisoformat(value["published_at"])
-        start, finish = (
-            datetime.fromisoformat(runs[timeframe][f"{name}_at"])
-            for name in ("started", "finished")
-        )
+        told = runs[timeframe]
+        start, finish = (datetime.fromisoformat(told[f"{n}_at"]) for n in ("started", "finished"))
         assert start.replace(microsecond=0) <= at <= finish
         assert value["rev"] == scene.value(
             "SELECT rev FROM ticker_state WHERE ticker = 'AAPL' AND timeframe = $1", timeframe
@@ -190,9 +188,10 @@ def test_warm_publishes_from_the_database_without_a_call(world: World) -> None:
 
 def test_a_young_ticker_has_fewer_rows_and_no_nan(scene: World, runs: dict[str, Any]) -> None:
     assert runs
-    scene.run("backfill", "BA", "--since", "2025-02-03", at=MORNING)
+    words = ["backfill", "BA", "--since", "2025-02-03"]
+    scene.run(*words, at=MORNING, COLLECTOR_CACHE__KEY_PREFIX="young:")
     with scene.redis() as client:
-        raw = client.get("scanner:price:BA:1d:500").decode()
+        raw = client.get("young:price:BA:1d:500").decode()
     value = json.loads(raw, parse_constant=lambda name: pytest.fail(name))
     assert value["rows"] == len(value["bars"]["date"]) == 21
     assert value["bars"]["date"][0] == "2025-02-03"

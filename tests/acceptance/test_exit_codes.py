@@ -74,6 +74,19 @@ def test_a_value_and_its_file_twin_are_a_contradiction(alone: Alone) -> None:
     assert "other-key" not in told
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("COLLECTOR_FMP__REQUESTS_PER_MINUTE", "none"),
+     ("COLLECTOR_CLOCK__STARTS_AT", "2018-02-08T06:00:00-05:00")],
+)  # fmt: skip
+def test_what_is_for_a_server_on_this_machine_is_refused_for_fmp(
+    alone: Alone, name: str, value: str
+) -> None:
+    told = alone(**{"FMP_API_KEY": KEY, name: value}).run(*NAMED, code=2).err
+    assert name in told
+    assert "fmp.base_url" in told or "loopback" in told or "this machine" in told
+
+
 def test_an_empty_universe_is_exit_2_with_the_way_to_fill_it(scene: World) -> None:
     scene.calls()
     told = scene.run(*RUN, "--json", code=2, COLLECTOR_POSTGRES__SCHEMA="nobody")
@@ -131,6 +144,9 @@ def test_a_refusal_of_key_plan_or_quota_is_exit_5_after_a_few_calls(
     assert {problem["kind"] for problem in report["problems"]} == {kind}
     assert report["tickers"]["failed"] + report["tickers"]["not_attempted"] == 8
     assert report["tickers"]["not_attempted"] >= 5
+    kept = f"refused_{status}"
+    assert scene.value(f"SELECT refusals FROM {kept}.api_usage") >= 1  # noqa: S608 - ours
+    assert scene.value(f"SELECT count(*) FROM {kept}.run_items") == 8  # noqa: S608
 
 
 def test_a_refusal_stands_above_what_was_stored_before_it(scene: World) -> None:
@@ -173,6 +189,20 @@ def test_one_bad_answer_fails_its_ticker_and_no_other(scene: World) -> None:
     assert kinds["PEP"] == "network"
     assert report["tickers"]["stored"] == 4
     assert report["api"]["retries"] >= 3
+
+
+def test_a_ticker_whose_rows_are_all_bad_is_rejected(scene: World) -> None:
+    assert scene.server is not None
+    row = '"open": 5, "high": 4, "low": 3, "close": 4, "volume": 1'
+    body = f'[{{"symbol": "KO", "date": "2025-03-04", {row}}}]'
+    scene.server.script(Rule(symbol="KO", body=body))
+    report = scene.run(*RUN, "--tickers", "AAPL,KO", "--json", at=MORNING, code=3,
+                       COLLECTOR_POSTGRES__SCHEMA="rejected").json  # fmt: skip
+    scene.server.script()
+    assert report["rows"]["rejected"] == report["tickers"]["rejected"] == 1
+    (problem,) = report["problems"]
+    assert (problem["ticker"], problem["kind"]) == ("KO", "bad_rows")
+    assert scene.value("SELECT count(*) FROM rejected.daily_prices WHERE ticker = 'KO'") == 0
 
 
 def test_a_newer_schema_is_exit_6(world: World) -> None:

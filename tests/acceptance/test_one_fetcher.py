@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import subprocess
 from collections.abc import Iterator
@@ -53,7 +54,10 @@ def test_a_second_one_waits_says_for_whom_and_goes_on(world: World) -> None:
             end(second)
         assert second.returncode == 0
         assert "1 stored" in out
-        assert holder.wait(10) == 143
+        report = json.loads(holder.communicate(timeout=10)[0])
+        assert holder.returncode == 143
+    assert report["status"] == "interrupted"
+    assert [problem["kind"] for problem in report["problems"]] == ["cancelled"]
     calls = [entry.query["symbol"] for entry in world.calls()]
     assert calls == ["AAPL"]
 

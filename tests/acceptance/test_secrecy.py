@@ -38,17 +38,12 @@ def test_the_key_and_the_password_are_nowhere(world: World) -> None:
         Rule(symbol="PEP", body=f'{{"Error Message": "{CANARY} is not allowed"}}'),
         Rule(symbol="MSFT", call=1, status=500, body=f"<html>{CANARY}</html>"),
     )
-    secret = {
-        "FMP_API_KEY": CANARY,
-        "DATABASE_URL": world.dsn.replace("postgres@", f"postgres:{PASSWORD}@"),
-        "COLLECTOR_LOG__LEVEL": "debug",
-    }
-    done = world.run(*RUN, at=MORNING, code=None, **secret)
+    dsn = world.dsn.replace("postgres@", f"postgres:{PASSWORD}@")
+    world.variables |= {"FMP_API_KEY": CANARY, "COLLECTOR_LOG__LEVEL": "debug", "DATABASE_URL": dsn}
+    done = world.run(*RUN, at=MORNING, code=None)
     assert done.json["tickers"]["stored"] >= 1
-    refused = world.run(
-        *RUN, code=None, **{**secret, "DATABASE_URL": f"postgresql://u:{PASSWORD}@127.0.0.1/x"},
-        FMP_BASE_URL="http://127.0.0.1:1/stable", COLLECTOR_POSTGRES__SCHEMA="not/one/at;all",
-    )  # fmt: skip
+    wrong = f"postgresql://u:{PASSWORD}@127.0.0.1/x?bad={PASSWORD}"
+    refused = world.run(*RUN, code=2, DATABASE_URL=wrong, FMP_BASE_URL=f"ftp://{CANARY}@x/")
     told = "".join([done.out, done.err, refused.out, refused.err, dumped(world)])
     assert "KO" in dumped(world)
     for canary in (CANARY, PASSWORD):

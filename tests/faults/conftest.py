@@ -109,8 +109,6 @@ def lone_tables(lone_postgres: PostgresServer) -> Tables:
 
 
 @pytest.fixture
-def lone_program(
-    new_program: NewProgram, lone_tables: Tables, redis_url: str, fmp: Fmp
-) -> Program:
+def lone_program(new_program: NewProgram, lone_tables: Tables, redis_url: str, fmp: Fmp) -> Program:
     """Return the program on a PostgreSQL that this test may break."""
     return new_program(lone_tables.dsn, redis_url, fmp)

@@ -109,7 +109,12 @@ class Process:
         """Whether the process has ended."""
         return self._reaped(os.WNOHANG) is not None
 
-    def signal(self, number: signal.Signals) -> None:
+    @property
+    def age_s(self) -> float:
+        """How long ago the process was started."""
+        return time.monotonic() - self.began_at
+
+    def send(self, number: signal.Signals) -> None:
         """Send a signal."""
         if self._ended is None:
             os.kill(self.pid, number)
@@ -122,7 +127,7 @@ class Process:
 
     def stop(self, number: signal.Signals, deadline_s: float = RUN_S) -> Ended:
         """Send a signal and return how the process ended."""
-        self.signal(number)
+        self.send(number)
         return self.end(deadline_s)
 
     def _reaped(self, options: int) -> Ended | None:
@@ -146,7 +151,7 @@ class Process:
 
 @dataclass
 class Program:
-    """Starts collectors with settings, in a directory. Each one's clock is later than the last's."""
+    """Starts collectors with settings. Each one's clock is later than the last one's."""
 
     home: Path
     settings: dict[str, str]

@@ -24,8 +24,13 @@ ITEMS = """
 SELECT coalesce(json_agg(json_build_array(ticker, outcome, kind, inserted, revised)
     ORDER BY ticker), '[]') FROM run_items WHERE run = '{run}'
 """
-RUNS = "SELECT coalesce(json_agg(json_build_array(run, status) ORDER BY started_at), '[]') FROM runs"
-ROWS = "SELECT coalesce(json_object_agg(ticker, n), '{}') FROM (SELECT ticker, count(*) AS n FROM daily_prices GROUP BY ticker) AS t"
+RUNS = (
+    "SELECT coalesce(json_agg(json_build_array(run, status) ORDER BY started_at), '[]') FROM runs"
+)
+ROWS = """
+SELECT coalesce(json_object_agg(ticker, n), '{}')
+FROM (SELECT ticker, count(*) AS n FROM daily_prices GROUP BY ticker) AS t
+"""
 TICKER_ROWS = """
 SELECT coalesce(json_object_agg(ticker, sum), '{}') FROM (
     SELECT ticker, md5(string_agg(t::text, ',' ORDER BY date)) AS sum

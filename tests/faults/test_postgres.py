@@ -1,4 +1,4 @@
-"""PostgreSQL breaks in the middle of a run: the run completes, and what it acknowledged is there."""
+"""PostgreSQL breaks in the middle of a run: it completes, and what it acknowledged is there."""
 
 from __future__ import annotations
 

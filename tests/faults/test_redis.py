@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 
@@ -68,11 +67,17 @@ def test_redis_gone_while_fetching_changes_nothing(
     assert ended.report["cache"]["published"] == 0
 
 
-@BREAKS
-@pytest.mark.parametrize("publish", ["together", "as_stored"])
+@pytest.mark.parametrize(
+    ("fault", "publish"),
+    [
+        (RedisServer.kill9, "together"),
+        (RedisServer.freeze, "together"),
+        (RedisServer.freeze, "as_stored"),
+    ],
+)
 def test_redis_gone_in_the_middle_of_a_pipeline_changes_nothing(
     fault: Break, publish: str, lone_redis: RedisServer, pg_dsn: str, fmp: Fmp,
-    new_program: NewProgram, tables: Tables, fault_free: FaultFree, tmp_path: Path,
+    new_program: NewProgram, tables: Tables, fault_free: FaultFree,
 ) -> None:  # fmt: skip
     path = lone_redis.root / "relay.sock"
     with Relay(path, lone_redis.socket, MID_PUBLISH, lambda: fault(lone_redis)) as relay:
@@ -117,7 +122,7 @@ def test_a_wrong_password_is_one_warning_and_nothing_else(
     program.settings["REDIS_URL"] = f"unix://:wrong@{lone_redis.socket}"
     ended = program.run(ASKED)
     warned = ended.said("cache disabled")
-    assert len(warned) == 1
+    assert len(warned) == 1, ended.said("ache")[:3]
     assert "wrong" not in warned[0].replace("WRONGPASS", "")
     rest = [line for line in ended.log if line.message not in warned]
     same_as(fault_free, Ended(ended.code, ended.out, rest, ended.seconds, 0), tables)

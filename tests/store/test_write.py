@@ -4,49 +4,21 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
-import polars as pl
 import pytest
 
-from collector.errors import Kind, LockHeld
-from collector.market.bars import schema
+from collector.errors import Kind
 from collector.market.timeframe import Timeframe
-from collector.store.lock import FetchLock
-from collector.store.migrate import migrate
-from collector.store.pool import Store, open_store
+from collector.store.pool import Store
 from collector.store.prices import COMPARE, MERGE, PLANNER, STAGE, statement
 from collector.store.read import frame_of, last_bars, states
-from collector.store.write import Stored, TickerBars, store_batch
+from collector.store.write import TickerBars, store_batch
+from tests.store.build import AT, FIRST, THROUGH, bars, put
 
-AT = datetime(2026, 11, 20, 22, tzinfo=UTC)
-THROUGH = datetime(2026, 11, 20, tzinfo=UTC)
-WEEK = date(2026, 11, 16)
-FIRST = date(2026, 11, 9)
 DIGEST = """
 SELECT md5(string_agg(p::text || p.xmin::text, '' ORDER BY ticker, date)) FROM daily_prices AS p
 """
-
-
-@pytest.fixture
-async def store(any_pg_dsn: str) -> AsyncIterator[Store]:
-    async with open_store(any_pg_dsn, timeout_s=5, outage_s=5) as opened:
-        await migrate(opened)
-        yield opened
-
-
-def bars(ticker: str, price: float = 10.0, *, days: int = 5, factor: float | None = None,
-         at: datetime = AT) -> TickerBars:  # fmt: skip
-    dates = [FIRST + timedelta(days=n) for n in range(days)]
-    values = {"open": price, "high": price + 1, "low": price - 1, "close": price, "volume": 7.0}
-    columns = {"date": dates} | {name: [value] * days for name, value in values.items()}
-    frame = pl.DataFrame(columns, schema=schema(Timeframe.DAY))
-    return TickerBars(ticker, Timeframe.DAY, frame, FIRST, THROUGH, at, split_factor=factor)
-
-
-async def put(store: Store, *batch: TickerBars, run: str = "r1") -> dict[str, Stored]:
-    stored = await store_batch(store, run, batch, last_closed_week=WEEK)
-    return {one.ticker: one for one in stored}
 
 
 async def test_new_tickers_of_any_length_are_stored_with_their_weeks(store: Store) -> None:
@@ -162,16 +134,3 @@ async def test_a_lost_acknowledgement_does_not_count_twice(store: Store) -> None
     store._lease = cut_after_commit  # type: ignore[method-assign]
     assert await store.transact(lose_the_answer) == 1
     assert len(calls) == 1
-
-
-async def test_the_lock_excludes_names_its_holder_and_is_freed(any_pg_dsn: str) -> None:
-    async with FetchLock(any_pg_dsn, application_name="first") as first:
-        await first.acquire()
-        async with FetchLock(any_pg_dsn) as second:
-            with pytest.raises(LockHeld, match="first on"):
-                await second.acquire()
-            async with FetchLock(any_pg_dsn, schema="other") as elsewhere:
-                await elsewhere.acquire()
-            await first.ensure()
-            await first.close()
-            await second.acquire(wait_s=2)
