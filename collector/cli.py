@@ -10,6 +10,7 @@ import asyncio
 import os
 import sys
 from collections.abc import Callable, Coroutine, Sequence
+from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -112,7 +113,7 @@ def _add_run(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     command = _command(
         commands,
         "run",
-        _run,
+        _lazily("collector.commands", "run"),
         "fetch what is new for the universe, store it, publish it",
         "  collector run --timeframe 1d\n  collector run --timeframe 1d --tickers AAPL,MSFT --json",
     )
@@ -134,7 +135,7 @@ def _add_backfill(commands: argparse._SubParsersAction[argparse.ArgumentParser])
     command = _command(
         commands,
         "backfill",
-        _backfill,
+        _lazily("collector.commands", "backfill"),
         "fetch all history of some tickers; stopped, it goes on where it stood",
         "  collector backfill AAPL MSFT\n"
         "  collector backfill AAPL --timeframe 1h --since 2020-01-01",
@@ -157,7 +158,7 @@ def _add_show(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     command = _command(
         commands,
         "show",
-        _show,
+        _lazily("collector.lookups", "show"),
         "show a ticker's last bars, with their source and age",
         "  collector show AAPL --rows 5\n  collector show AAPL --timeframe 1wk --json",
     )
@@ -173,7 +174,7 @@ def _add_warm(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     command = _command(
         commands,
         "warm",
-        _warm,
+        _lazily("collector.lookups", "warm"),
         "publish the universe from the database, without any API call",
         "  collector warm --timeframe 1d",
     )
@@ -185,7 +186,7 @@ def _add_tickers(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     command = _command(
         commands,
         "tickers",
-        _tickers_command,
+        _lazily("collector.lookups", "tickers"),
         "list or change the universe: the tickers that `collector run` covers",
         "  collector tickers add AAPL BRK-B ^GSPC\n  collector tickers import sp500.txt\n"
         "  collector tickers remove AAPL    (keeps its history; `add` brings it back)",
@@ -241,34 +242,13 @@ def _output(command: argparse.ArgumentParser) -> None:
     )
 
 
-def _run(args: argparse.Namespace) -> int:
-    from collector import commands
+def _lazily(module: str, name: str) -> Callable[[argparse.Namespace], int]:
+    """A command whose room is imported when it is called, and not before."""
 
-    return _go(args, commands.run)
+    def call(args: argparse.Namespace) -> int:
+        return _go(args, getattr(import_module(module), name))
 
-
-def _backfill(args: argparse.Namespace) -> int:
-    from collector import commands
-
-    return _go(args, commands.backfill)
-
-
-def _show(args: argparse.Namespace) -> int:
-    from collector import lookups
-
-    return _go(args, lookups.show)
-
-
-def _warm(args: argparse.Namespace) -> int:
-    from collector import lookups
-
-    return _go(args, lookups.warm)
-
-
-def _tickers_command(args: argparse.Namespace) -> int:
-    from collector import lookups
-
-    return _go(args, lookups.tickers)
+    return call
 
 
 def _simulator(args: argparse.Namespace) -> int:

@@ -23,9 +23,9 @@ from functools import partial
 import orjson
 from aiohttp import web
 
+from collector.clock import Clock, clock
 from collector.simulator import wire
 from collector.simulator.call import JSON, Answer, Call
-from collector.simulator.clock import Clock, real_time
 from collector.simulator.endpoints import ENDPOINTS, Endpoint
 from collector.simulator.history import GeneratedBars, History
 from collector.simulator.journal import Entry, Journal
@@ -59,7 +59,7 @@ class SimulatorConfig:
     requests_per_minute: int | None = None
     plan: Plan = field(default_factory=Plan)
     latency_s: float = 0.0
-    clock: Clock = real_time
+    clock: Clock = field(default_factory=clock)
     gzip: bool = True
     log_entries: int = 100_000
     page_bytes: int = 32 * 2**20

@@ -63,23 +63,25 @@ async def main(args: argparse.Namespace) -> int:
 
     Raises `UsageError` where the file cannot be replayed or the port cannot be had.
     """
+    from collector.signals import stop_on_signals
     from collector.simulator.app import serve
-    from collector.simulator.signals import stop_signal
 
     config = _config(args)
     try:
-        async with stop_signal() as stopped, serve(config, args.host, args.port) as base_url:
-            sys.stdout.write(f"{base_url}\n")
-            sys.stdout.flush()
-            await stopped.wait()
+        with stop_on_signals() as stop:
+            stop.starting = None
+            async with serve(config, args.host, args.port) as base_url:
+                sys.stdout.write(f"{base_url}\n")
+                sys.stdout.flush()
+                await stop.event.wait()
     except OSError as error:
         raise UsageError(f"cannot listen on {args.host}:{args.port}: {error.strerror}") from None
     return 0
 
 
 def _config(args: argparse.Namespace) -> SimulatorConfig:
+    from collector.clock import clock
     from collector.simulator.app import SimulatorConfig
-    from collector.simulator.clock import real_time, ticking_from
 
     return SimulatorConfig(
         history=_history(args.replay),
@@ -87,7 +89,7 @@ def _config(args: argparse.Namespace) -> SimulatorConfig:
         requests_per_minute=args.requests_per_minute,
         plan=PLANS[args.plan] if args.plan else Plan(),
         latency_s=args.latency_ms / 1000,
-        clock=ticking_from(args.now) if args.now else real_time,
+        clock=clock(args.now),
     )
 
 

@@ -14,8 +14,8 @@ from typing import Self, TypeVar
 
 import polars as pl
 
+from collector.clock import clock
 from collector.simulator.app import Simulator, SimulatorConfig
-from collector.simulator.clock import ticking_from
 from collector.simulator.history import History, ReplayedBars
 from collector.simulator.journal import Entry
 from collector.simulator.quota import SlidingWindow
@@ -56,7 +56,7 @@ class Fmp:
 
     def __init__(self, history: History, **config: float) -> None:
         self.simulator = Simulator(
-            SimulatorConfig(history=history, clock=ticking_from(NOW), **config)  # type: ignore[arg-type]
+            SimulatorConfig(history=history, clock=clock(NOW), **config)  # type: ignore[arg-type]
         )
         self.url = ""
         self._up = threading.Event()

@@ -11,7 +11,6 @@ import orjson
 import pytest
 
 from collector.simulator.app import Simulator, SimulatorConfig, serve
-from collector.simulator.clock import real_time, ticking_from
 from collector.simulator.history import GeneratedBars
 from collector.simulator.layout import etag
 from collector.simulator.script import Rule
@@ -306,10 +305,3 @@ async def test_port_is_free_again_afterwards(simulator: Simulator) -> None:
 async def test_both_loops_serve(simulator: Simulator) -> None:
     async with simulator.serve() as url:
         assert (await get(url, "/splits?symbol=AAPL", apikey="k")).status == 200
-
-
-def test_clock_ticks_from_where_it_was_set() -> None:
-    clock = ticking_from(EVENING)
-    first, second = clock(), clock()
-    assert EVENING <= first <= second < EVENING + timedelta(seconds=30)
-    assert abs(real_time() - datetime.now(UTC)) < timedelta(seconds=30)
