@@ -33,7 +33,7 @@ from collector.settings import Settings, data_dir, load, secrets
 from collector.simulator.app import Simulator, SimulatorConfig
 from collector.simulator.tickers import demo_tickers
 from collector.store import universe, usage
-from collector.store.lock import FetchLock
+from collector.store.lock import TIMEOUT_S, FetchLock
 from collector.store.migrate import check, migrate
 from collector.store.pool import Store, open_store
 
@@ -234,7 +234,11 @@ async def opened_rooms(setup: Setup, *, force: bool = False) -> AsyncIterator[Ro
     )
     async with (
         opened_database(setup, writes=True) as database,
-        FetchLock(database.dsn, schema=told.postgres.schema_name) as lock,
+        FetchLock(
+            database.dsn,
+            schema=told.postgres.schema_name,
+            timeout_s=min(TIMEOUT_S, told.postgres.timeout_s),
+        ) as lock,
         opened_publishing(setup, database.store) as publishing,
         opened_client(setup, database.store) as client,
     ):

@@ -246,7 +246,9 @@ def failures(answer: list[Any] | Failure) -> Iterator[Exception]:
 def unusable(answer: list[Any] | Failure) -> str:
     """Return why no waiting makes this Redis usable, from the answer to a probe; else nothing."""
     if isinstance(answer, Failure):
-        refused = isinstance(answer.error, AuthenticationError | AuthorizationError)
+        # On a Unix socket redis-py raises a ConnectionError whose cause it is.
+        errors = (answer.error, answer.error.__cause__)
+        refused = any(isinstance(each, AuthenticationError | AuthorizationError) for each in errors)
         return f"authentication failed ({answer.reason})" if refused else ""
     info, written = answer
     if isinstance(written, NoPermissionError):

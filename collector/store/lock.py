@@ -20,10 +20,12 @@ import stamina
 from collector.errors import DatabaseUnavailable, LockHeld
 from collector.store.classify import DATABASE_ERRORS, RETRIED, remedy, translated
 from collector.store.migrate import lock_id
-from collector.store.pool import CLOSE_S, bad_dsn, connect_options, described
+from collector.store.pool import CLOSE_S, WAIT_MAX_S, bad_dsn, connect_options, described
 
 LOCK_CLASS = 0x636F6C6C  # "coll": keeps this lock apart from everybody else's
 POLL_S = 1.0
+TIMEOUT_S = 10.0
+FIRST_RETRY = 2
 RELEASE_S = 3.0  # how long the server may take to see that our old connection is gone
 
 TRY = "SELECT pg_try_advisory_lock($1, $2)"
@@ -70,7 +72,7 @@ class FetchLock:
         dsn: str,
         *,
         schema: str = "public",
-        timeout_s: float = 10.0,
+        timeout_s: float = TIMEOUT_S,
         application_name: str = "collector",
     ) -> None:
         self._dsn = dsn
@@ -106,9 +108,15 @@ class FetchLock:
         Raises `LockHeld` if somebody else has taken it, `DatabaseUnavailable` after ``outage_s``.
         """
         async for attempt in stamina.retry_context(
-            on=_may_pass, attempts=None, timeout=max(0.001, outage_s), wait_jitter=0.1
+            on=_may_pass,
+            attempts=None,
+            timeout=max(0.001, outage_s),
+            wait_max=WAIT_MAX_S,
+            wait_jitter=0.1,
         ):
             with attempt:
+                if attempt.num == FIRST_RETRY:
+                    log.info("waiting for PostgreSQL at %s, and for its lock", self._server)
                 if await self._guarded(self._is_mine):
                     return
                 await self.acquire(RELEASE_S)

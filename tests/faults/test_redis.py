@@ -122,7 +122,7 @@ def test_a_wrong_password_is_one_warning_and_nothing_else(
     program.settings["REDIS_URL"] = f"unix://:wrong@{lone_redis.socket}"
     ended = program.run(ASKED)
     warned = ended.said("cache disabled")
-    assert len(warned) == 1, ended.said("ache")[:3]
+    assert len(warned) == 1, (ended.log[:6], ended.report["cache"])
     assert "wrong" not in warned[0].replace("WRONGPASS", "")
     rest = [line for line in ended.log if line.message not in warned]
     same_as(fault_free, Ended(ended.code, ended.out, rest, ended.seconds, 0), tables)

@@ -16,7 +16,7 @@ import polars as pl
 
 from collector.clock import clock
 from collector.simulator.app import Simulator, SimulatorConfig
-from collector.simulator.history import History, ReplayedBars
+from collector.simulator.history import History
 from collector.simulator.journal import Entry
 from collector.simulator.quota import SlidingWindow
 from collector.simulator.script import Rule
@@ -100,8 +100,3 @@ class Fmp:
     def entries(self) -> list[Entry]:
         """Every call so far, in the order of arrival."""
         return self._there(lambda: list(self.simulator.log))
-
-
-def replayed(path: Path) -> ReplayedBars:
-    """Return the market of the file at ``path``."""
-    return ReplayedBars(path)

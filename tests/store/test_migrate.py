@@ -60,7 +60,9 @@ async def test_a_fresh_database_gets_every_table_and_a_repetition_nothing(empty:
     assert len(await table(empty, "SELECT FROM collector_migrations")) == len(migrations())
 
 
-async def test_of_four_at_once_one_migrates_and_the_others_wait_for_it(any_pg_dsn: str) -> None:
+async def test_of_four_at_once_one_migrates_and_the_others_wait_for_it(
+    any_pg_dsn: str, caplog: pytest.LogCaptureFixture
+) -> None:
     async def one() -> list[int]:
         async with opened(any_pg_dsn, "four") as store:
             applied = await migrate(store)
@@ -69,6 +71,7 @@ async def test_of_four_at_once_one_migrates_and_the_others_wait_for_it(any_pg_ds
 
     results = await asyncio.gather(*(one() for _ in range(4)))
     assert sorted(results) == [[], [], [], list(migrations())]
+    assert caplog.text == ""  # nobody ran into another, and tried again
 
 
 async def test_two_versions_are_applied_one_by_one_and_half_a_one_never(

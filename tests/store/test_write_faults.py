@@ -96,11 +96,30 @@ async def held_gate(dsn: str) -> AsyncIterator[Callable[[], Awaitable[int]]]:
         connection.terminate()
 
 
+@asynccontextmanager
+async def locked_table(dsn: str) -> AsyncIterator[None]:
+    """Lock the daily prices in another session, which ends with the context."""
+    connection = await asyncpg.connect(dsn)
+    try:
+        await connection.execute("BEGIN")
+        await connection.execute("LOCK TABLE daily_prices")
+        yield
+    finally:
+        connection.terminate()
+
+
 @pytest.mark.parametrize("known", [False, True], ids=["copied", "merged"])
 @pytest.mark.parametrize("fault", BREAKS, ids=lambda fault: fault.__name__)
 async def test_a_fault_in_the_middle_of_a_batch_stores_it_once(
-    victim: PostgresServer, victim_store: Store, victim_dsn: str, fault: Break, *, known: bool
+    victim: PostgresServer,
+    victim_store: Store,
+    victim_dsn: str,
+    caplog: pytest.LogCaptureFixture,
+    fault: Break,
+    *,
+    known: bool,
 ) -> None:
+    caplog.set_level(logging.INFO)
     if known:
         await put(victim_store, bars("A", days=2), bars("B", days=2), run="r0")
     await execute(victim_store, *GATE)
@@ -109,6 +128,8 @@ async def test_a_fault_in_the_middle_of_a_batch_stores_it_once(
         pid = await arrived()
         await asyncio.to_thread(fault, victim, pid, victim_store)
     stored = await writing
+    assert "waiting for PostgreSQL" in caplog.text
+    assert "released back to the pool" not in caplog.text  # the cause is told, not what followed
     new, rev = (3, 2) if known else (5, 1)
     assert {(one.outcome, one.inserted, one.rev) for one in stored.values()} == {
         ("stored", new, rev)
@@ -168,12 +189,9 @@ async def test_a_locked_table_is_waited_for_with_a_word(
 ) -> None:
     async with open_store(pg_dsn, timeout_s=1, outage_s=30) as store:
         await migrate(store)
-        other = await asyncpg.connect(pg_dsn)
-        async with other.transaction():
-            await other.execute("LOCK TABLE daily_prices")
+        async with locked_table(pg_dsn):
             writing = asyncio.create_task(put(store, bars("A")))
             await until(lambda: "LockNotAvailableError 55P03" in caplog.text)
-        await other.close()
         assert (await writing)["A"].inserted == 5
     assert {record.levelno for record in caplog.records} == {logging.WARNING}
 
@@ -181,12 +199,9 @@ async def test_a_locked_table_is_waited_for_with_a_word(
 async def test_a_locked_table_is_not_waited_for_without_end(pg_dsn: str) -> None:
     async with open_store(pg_dsn, timeout_s=1, outage_s=1) as store:
         await migrate(store)
-        other = await asyncpg.connect(pg_dsn)
-        async with other.transaction():
-            await other.execute("LOCK TABLE daily_prices")
+        async with locked_table(pg_dsn):
             with pytest.raises(DatabaseUnavailable, match="LockNotAvailableError"):
                 await put(store, bars("A"))
-        await other.close()
         assert (await put(store, bars("A")))["A"].inserted == 5
 
 
