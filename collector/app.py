@@ -219,8 +219,11 @@ async def _bytes_left(setup: Setup, store: Store) -> int | None:
 
 
 @asynccontextmanager
-async def opened_rooms(setup: Setup, *, force: bool = False) -> AsyncIterator[Rooms]:
-    """Lend all that a run works with. Raises `UsageError` where there is no key."""
+async def opened_rooms(setup: Setup, *, wait_s: float, force: bool = False) -> AsyncIterator[Rooms]:
+    """Lend all that a run works with, under the fetch lock, for which it waits.
+
+    Raises `UsageError` where there is no key, `LockHeld` after ``wait_s`` seconds.
+    """
     told = setup.settings
     if told.fmp.api_key is None:
         raise UsageError(NO_KEY)
@@ -232,21 +235,20 @@ async def opened_rooms(setup: Setup, *, force: bool = False) -> AsyncIterator[Ro
         max(FIRST_HOURS, told.cache.lookback),
         force,
     )
-    async with (
-        opened_database(setup, writes=True) as database,
-        FetchLock(
+    async with AsyncExitStack() as stack:
+        database = await stack.enter_async_context(opened_database(setup, writes=True))
+        lock = FetchLock(
             database.dsn,
             schema=told.postgres.schema_name,
             timeout_s=min(TIMEOUT_S, told.postgres.timeout_s),
-        ) as lock,
-        opened_publishing(setup, database.store) as publishing,
-        opened_client(setup, database.store) as client,
-    ):
+        )
+        await stack.enter_async_context(lock)
+        await lock.acquire(wait_s)  # what is read after it is of the time after the other's run
         yield Rooms(
             database.store,
             lock,
-            client,
-            publishing,
+            await stack.enter_async_context(opened_client(setup, database.store)),
+            await stack.enter_async_context(opened_publishing(setup, database.store)),
             rules,
             setup.clock,
             told.fmp.concurrency,

@@ -19,15 +19,18 @@ def ticker(text: str) -> str:
 def tickers(text: str) -> list[str]:
     """Tickers with commas between them."""
     try:
-        return parse_tickers(part for part in text.split(",") if part.strip())
+        found = parse_tickers(part for part in text.split(",") if part.strip())
     except BadTicker as error:
         raise argparse.ArgumentTypeError(str(error)) from None
+    if not found:  # an unset variable must not mean the whole universe
+        raise argparse.ArgumentTypeError("no ticker is named")
+    return found
 
 
 def day(text: str) -> date:
     """A date such as 2020-01-31."""
     try:
-        return date.fromisoformat(text)
+        return date.fromisoformat(text if text < "9000" else "")
     except ValueError:
         raise argparse.ArgumentTypeError(
             f"not a date: {text[:40]!a} (such as 2020-01-31)"

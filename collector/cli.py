@@ -54,9 +54,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         return error.exit_code if isinstance(error, CollectorError) else UsageError.exit_code
     except KeyboardInterrupt:
         return 130
-    except BrokenPipeError:  # whoever read the results has enough of them
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
     except Exception:  # noqa: BLE001 - a defect: its traceback must not show a secret
         return _defect()
 

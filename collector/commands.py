@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import logging
+import os
 import sys
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import timedelta
@@ -69,9 +70,8 @@ async def _collect(
 ) -> int:
     """Do a run under the fetch lock, and print its report."""
     try:
-        force = getattr(args, "force", False)
-        async with opened_rooms(setup, force=force) as rooms:
-            await rooms.lock.acquire(0 if args.no_wait else LOCK_WAIT_S)
+        wait_s, force = 0.0 if args.no_wait else LOCK_WAIT_S, getattr(args, "force", False)
+        async with opened_rooms(setup, wait_s=wait_s, force=force) as rooms:
             order = await ordering(rooms)
             stop.starting = None  # from here on the run itself ends cleanly
             with terminal.shown() as progress:
@@ -111,6 +111,7 @@ def _not_begun(
         status,
         at,
         at,
+        0.0,
         {"asked": len(named)}
         | {outcome.value: 0 for outcome in Outcome}
         | {Outcome.NOT_ATTEMPTED.value: len(named)},
@@ -161,5 +162,8 @@ def _parsed(path: Path, text: str) -> list[str]:
 
 def print_result(result: str | dict[str, object]) -> None:
     text = result if isinstance(result, str) else orjson.dumps(result).decode()
-    sys.stdout.write(text + "\n")
-    sys.stdout.flush()
+    try:
+        sys.stdout.write(text + "\n")
+        sys.stdout.flush()
+    except BrokenPipeError:  # whoever read the results has enough of them
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

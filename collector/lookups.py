@@ -13,7 +13,7 @@ import polars as pl
 from collector.app import Setup, opened_database, opened_publishing, opened_redis
 from collector.cache.codec import frame
 from collector.cache.read import get_many
-from collector.commands import print_result, tickers_in
+from collector.commands import EMPTY_UNIVERSE, print_result, tickers_in
 from collector.errors import UsageError
 from collector.market.ticker import parse_tickers
 from collector.market.timeframe import Timeframe
@@ -122,6 +122,8 @@ async def warm(setup: Setup, args: argparse.Namespace, stop: Stop) -> int:  # no
     timeframe: Timeframe = args.timeframe
     async with opened_database(setup, writes=False) as database:
         tickers = await universe.active(database.store, timeframe.fetched_as)
+        if not tickers:
+            raise UsageError(EMPTY_UNIVERSE)
         async with opened_publishing(setup, database.store) as publishing:
             await publishing.publish(tickers, timeframe.published, None)
             counts = publishing.publisher.counts

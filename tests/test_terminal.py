@@ -30,6 +30,7 @@ REPORT = Report(
     Status.PARTIAL,
     AT,
     AT + timedelta(seconds=3),
+    3.0,
     {"asked": 30, "stored": 5, "failed": 25},
     {"fetched": 1234, "inserted": 1000, "revised": 1, "rejected": 2},
     {"calls": 31, "retries": 1, "throttled": 0, "bytes": 2_500_000},

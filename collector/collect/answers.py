@@ -41,6 +41,14 @@ class Work:
     older: Plan
     stored: pl.DataFrame | None = None
 
+    @property
+    def leaves_history(self) -> bool:
+        """Whether older stored bars stay as they are: then a split must be seen."""
+        first, windows = self.state.first, self.plan.windows
+        return bool(windows) and (
+            not self.plan.whole or (first is not None and first.date() < windows[0].start)
+        )
+
 
 @dataclass(frozen=True)
 class Fetched:
@@ -115,17 +123,25 @@ class Asker:
         return replace(await self._ask(work.state, whole), factor=factor)
 
     async def _older(self, work: Work) -> AsyncIterator[Fetched]:
-        """Go back window by window, until the vendor has nothing older."""
-        silent, had_history = 0, work.state.last is not None
+        """Go back window by window, until the vendor has nothing older.
+
+        A window without a bar is held back until it is known whether older ones follow.
+        """
+        silent: list[Fetched] = []
+        had_history = work.state.last is not None
         for window in reversed(work.older.windows):
             fetched = await self._ask(work.state, replace(work.older, windows=(window,)))
-            fetched = replace(fetched, had_history=had_history)
-            had_history = had_history or fetched.rows > 0
-            silent = 0 if fetched.rows else silent + 1
-            if silent == EMPTY_WINDOWS[work.state.timeframe]:
-                yield replace(fetched, asked_from=work.older.windows[0].start)
-                return
-            yield fetched
+            if not _has_bars(fetched, window):
+                silent.append(replace(fetched, had_history=had_history))
+                if len(silent) == EMPTY_WINDOWS[work.state.timeframe]:
+                    yield replace(silent[0], asked_from=work.older.windows[0].start)
+                    return
+                continue
+            through = silent[0].asked_through if silent else fetched.asked_through
+            yield replace(fetched, had_history=had_history, asked_through=through)
+            silent, had_history = [], True
+        if silent:
+            yield replace(silent[0], asked_from=silent[-1].asked_from)
 
     async def _ask(self, state: TickerState, plan: Plan) -> Fetched:
         answer = await fetch(
@@ -152,6 +168,14 @@ class Asker:
         zone = UTC if timeframe is Timeframe.DAY else self.rules.calendar.zone
         last_day = window.end - timedelta(days=1)
         return newest if last_day >= newest.astimezone(zone).date() else bar_instant(last_day)
+
+
+def _has_bars(fetched: Fetched, window: Window) -> bool:
+    """Whether the answer holds a good bar of ``window``: a server may send others, too."""
+    days = fetched.checked.frame[fetched.timeframe.instant].cast(pl.Date)
+    return bool(days.is_between(window.start, window.end, closed="left").any()) or (
+        fetched.rows > 0 and fetched.checked.frame.is_empty()  # all of it is bad: no end of history
+    )
 
 
 def split_factor(stored: pl.DataFrame, fetched: pl.DataFrame, timeframe: Timeframe) -> float | None:

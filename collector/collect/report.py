@@ -94,6 +94,7 @@ class Tally:
 class Report:
     """A finished run, as ``--json`` prints it and the table ``runs`` keeps it.
 
+    ``seconds`` is what it took by a clock that nobody sets.
     ``api`` counts requests sent (``calls``, retries included), ``retries``, answers that said slow
     down (``throttled``) and ``bytes`` after decompression. ``cache`` counts values ``published``
     and ``failed``, ``round_trips`` and ``bytes``. ``refused`` is why all calls were stopped.
@@ -104,17 +105,13 @@ class Report:
     status: Status
     started_at: datetime
     finished_at: datetime
+    seconds: float
     tickers: dict[str, int]
     rows: dict[str, int]
     api: dict[str, int]
     cache: dict[str, int]
     problems: tuple[Item, ...]
     refused: Kind | None = None
-
-    @property
-    def seconds(self) -> float:
-        """How long the run took."""
-        return round((self.finished_at - self.started_at).total_seconds(), 3)
 
     def as_json(self) -> dict[str, object]:
         """The document that ``--json`` prints and the table ``runs`` keeps."""

@@ -8,10 +8,12 @@ import secrets
 from collections.abc import AsyncIterator, Awaitable, Coroutine, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, date, datetime
+from time import monotonic
 from typing import Any, TypeVar
 
 import polars as pl
 
+from collector.cache.publish import PIPELINE
 from collector.clock import Clock
 from collector.collect.answers import Asker, Work
 from collector.collect.pipeline import Pipeline
@@ -26,7 +28,7 @@ from collector.collect.report import (
 )
 from collector.collect.stopping import within
 from collector.collect.storing import Storer
-from collector.errors import DatabaseUnavailable
+from collector.errors import CollectorError
 from collector.fmp.client import ApiUsage, FmpClient
 from collector.market import plan as planning
 from collector.market.plan import Plan, Rules, TickerState
@@ -42,6 +44,7 @@ log = logging.getLogger(__name__)
 
 API_COUNTS = ("calls", "retries", "throttled", "bytes")
 MOST_HOURS = 24  # hourly bars of a session, at most
+REST_S = 5.0  # of ``as_stored``: a pipeline that is not full waits so long
 CHUNK = 250  # tickers whose overlaps are read in one query
 
 # What a stop leaves each of the steps. With the pipeline's it is 8 s: two remain for the clients.
@@ -87,6 +90,9 @@ class Run:
     run: str = field(init=False)
     tally: Tally = field(init=False)
     _published: set[str] = field(default_factory=set)
+    _to_publish: dict[str, None] = field(default_factory=dict)
+    _published_at: float = field(default_factory=monotonic)
+    _began: float = field(default_factory=monotonic)
     _metered: ApiUsage = field(default_factory=ApiUsage)
 
     def __post_init__(self) -> None:
@@ -171,21 +177,32 @@ class Run:
 
     async def _overlaps(self, works: Sequence[Work]) -> dict[str, pl.DataFrame]:
         timeframe = self.order.timeframe.fetched_as
-        tickers = [work.state.ticker for work in works if work.plan.windows and not work.plan.whole]
+        tickers = [work.state.ticker for work in works if work.leaves_history]
         a_session = MOST_HOURS if timeframe is Timeframe.HOUR else 1
         count = (self.rooms.rules.overlap_sessions + 1) * a_session
         chunks = last_bars(self.rooms.store, tickers, timeframe, count)
         return {bars.ticker: frame_of(bars) async for chunk in chunks for bars in chunk}
 
     async def _stored(self, tickers: Sequence[str]) -> None:
-        """A batch is in the table: note what its calls cost, and perhaps publish it now."""
+        """A batch is in the table: note what its calls cost, and perhaps publish it now.
+
+        Fast batches wait for one another, so that a pipeline is full; a smaller rest goes out
+        `REST_S` after the pipeline before it.
+        """
         await self._meter()
-        if self.rooms.as_stored:
-            await self._publish_some(tickers)
+        if not self.rooms.as_stored:
+            return
+        self._to_publish.update(dict.fromkeys(tickers))
+        values = len(self._to_publish) * len(self.order.timeframe.published)
+        if values >= PIPELINE or (values and monotonic() - self._published_at >= REST_S):
+            await self._publish_some(list(self._to_publish))
+            self._to_publish.clear()
+            self._published_at = monotonic()
 
     async def _meter(self) -> None:
-        used, known = self.rooms.client.usage, self._metered
-        self._metered = replace(used)
+        used, known = replace(self.rooms.client.usage), self._metered
+        if used == known:
+            return
         await usage.add(
             self.rooms.store,
             self.rooms.clock().date(),
@@ -193,6 +210,7 @@ class Run:
             used.bytes - known.bytes,
             used.refused - known.refused,
         )
+        self._metered = used
 
     async def _conclude(self, pipeline: Pipeline) -> bool:
         """Give every ticker that was not reached its item, and write the items still unwritten.
@@ -252,6 +270,7 @@ class Run:
             status,
             self.started_at,
             self.rooms.clock(),
+            round(monotonic() - self._began, 3),
             tickers,
             rows,
             {name: asdict(self.rooms.client.usage)[name] for name in API_COUNTS},
@@ -272,7 +291,7 @@ class Run:
         """Await ``work``; a database that is away by now is told, not raised: the run has ended."""
         try:
             await work
-        except DatabaseUnavailable as error:
+        except CollectorError as error:
             log.error("not written: %s", error)  # noqa: TRY400 - told, not a defect
             return False
         return True

@@ -47,9 +47,9 @@ class Storer:
         """How many tickers have no outcome yet."""
         return len(self.tally.asked) - len(self.tally.items)
 
-    def patience_s(self, limit_s: float) -> float | None:
-        """How long the batch may still wait for more; None while it is empty."""
-        return max(0.0, self._since + limit_s - time.monotonic()) if self._batch else None
+    def patience_s(self, limit_s: float) -> float:
+        """How long the batch may still wait for more."""
+        return max(0.0, self._since + limit_s - time.monotonic()) if self._batch else limit_s
 
     def note(self, item: Item) -> None:
         """Note an outcome that stores nothing; it is written with the next batch."""
@@ -75,12 +75,9 @@ class Storer:
     async def flush(self) -> None:
         """Store what is there. A database that stays away breaks the storer for good."""
         batch, self._batch = self._batch, {}
-        notes, self._notes = self._notes, []
         try:
-            if self.broken is None and (batch or notes):
-                await self.lock.ensure(self.store.outage_s)
-                await self._store(batch)
-                await record(self.store, self.run, notes, self.clock())
+            if self.broken is None:
+                await self._write(batch)
         except CollectorError as error:
             self.broken = error
             log.error("giving up on the database: %s", error)  # noqa: TRY400 - told, not a defect
@@ -88,17 +85,26 @@ class Storer:
             for ticker in batch:  # what is left of it
                 self._end(Item(ticker, Outcome.FAILED, Kind.DB_UNAVAILABLE, str(self.broken)))
 
+    async def _write(self, batch: dict[str, Fetched]) -> None:
+        if batch or self._notes:
+            await self.lock.ensure(self.store.outage_s)
+        tickers = list(batch)
+        await self._store(batch)
+        notes = len(self._notes)  # more may come while these are written
+        await record(self.store, self.run, self._notes[:notes], self.clock())
+        del self._notes[:notes]
+        await self.on_stored(tickers)
+
     async def _store(self, batch: dict[str, Fetched]) -> None:
         """Store ``batch`` and take out of it what is stored."""
         if not batch:
             return
-        tickers, rows = list(batch), [_bars(fetched) for fetched in batch.values()]
+        rows = [_bars(fetched) for fetched in batch.values()]
         results = await store_batch(
             self.store, self.run, rows, last_closed_week=self.last_closed_week
         )
         for result in results:
             self._stored(batch.pop(result.ticker), result)
-        await self.on_stored(tickers)
 
     def _stored(self, fetched: Fetched, result: Stored) -> None:
         self.tally.rows.update(inserted=result.inserted, revised=result.revised)
@@ -113,8 +119,10 @@ class Storer:
             self._end(item)
 
     def _end(self, item: Item) -> Item:
+        is_first = item.ticker not in self.tally.items  # a backfill ends a ticker once a window
         standing = self.tally.add(item)
-        self.progress.ended(standing)
+        if is_first:
+            self.progress.ended(standing)
         return standing
 
     def _rows(self) -> int:

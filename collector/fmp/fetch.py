@@ -18,6 +18,7 @@ from collector.fmp.endpoints import EOD_ROWS, bars, bars_path
 from collector.fmp.floors import Floor
 from collector.market.bars import empty
 from collector.market.plan import Window
+from collector.market.sessions import EARLIEST
 from collector.market.timeframe import Timeframe
 
 LARGE = 1_000_000  # bytes; a larger body would keep the loop busy for 10 ms
@@ -95,7 +96,10 @@ async def fetch(
 
 async def _above(asker: _Asker, windows: tuple[Window, ...], floor: Floor | None) -> Answer:
     allowed = windows if floor is None else floor.cut(windows)
-    frames = [await asker.rows(window, floor) for window in allowed]
+    frames = [
+        _of_window(await asker.rows(window, floor), window, asker, newest=window is allowed[-1])
+        for window in allowed
+    ]
     frame = pl.concat([empty(asker.timeframe), *frames])
     if floor is None or floor.day <= windows[0].start:
         return Answer(frame, windows[0].start)
@@ -106,6 +110,19 @@ async def _above(asker: _Asker, windows: tuple[Window, ...], floor: Floor | None
         begins,
         f"the FMP plan does not reach back to {windows[0].start}: history begins at {begins}",
     )
+
+
+def _of_window(frame: pl.DataFrame, window: Window, asker: _Asker, *, newest: bool) -> pl.DataFrame:
+    """Leave out the rows of other windows, which a server that ignores from and to sends again.
+
+    Rows without a date or of no possible one stay, and those after the newest window: they are
+    judged, and counted, with the others.
+    """
+    days = pl.col(asker.timeframe.instant)
+    if asker.timeframe is Timeframe.HOUR:
+        days = days.dt.convert_time_zone(str(asker.zone)).dt.date()
+    within = (days >= window.start) & (pl.lit(newest) | (days < window.end))
+    return frame.filter(within | days.is_null() | (days < EARLIEST))
 
 
 def _cut_off(frame: pl.DataFrame, asked: Window, timeframe: Timeframe) -> Window | None:

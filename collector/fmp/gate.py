@@ -52,7 +52,7 @@ class Gate:
             self._news.clear()
             pause_s = self._resume_at - asyncio.get_running_loop().time()
             try:
-                async with asyncio.timeout(pause_s if pause_s > 0 else None):
+                async with asyncio.timeout(None if self._probe_is_out else max(pause_s, 0.0)):
                     await self._news.wait()
             except TimeoutError:
                 continue

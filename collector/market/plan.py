@@ -13,6 +13,7 @@ from collector.market.sessions import DAY, Calendar, monday_of
 from collector.market.sessions import EARLIEST as EARLIEST
 from collector.market.timeframe import Timeframe
 
+CLOCK_SLACK = timedelta(minutes=15)  # clocks differ; an answer later than that is of a wrong one
 ASK_AGAIN = timedelta(hours=1)  # after an answer that lacked the newest closed bar
 SETTLES = timedelta(hours=8)  # vendors revise a bar for some hours after its close
 FIRST_HOURS = 500  # hourly bars that a first run brings at least
@@ -118,6 +119,7 @@ def is_due(state: TickerState, rules: Rules, at: datetime) -> bool:
         or state.asked_at is None
         or state.asked_through is None
         or state.asked_through < now.newest
+        or state.asked_at > at + CLOCK_SLACK
     ):
         return True
     if state.last < now.newest:

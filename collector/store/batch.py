@@ -10,16 +10,17 @@ import asyncpg
 import numpy as np
 import polars as pl
 
-from collector.errors import Kind
+from collector.errors import Kind, LockHeld
 from collector.market.bars import bar_instant, schema
 from collector.market.sessions import monday_of
 from collector.market.timeframe import Timeframe
 from collector.market.weekly import weeks
 from collector.store.prices import PLANNER, Cause, Change, known_tickers, write_rows
-from collector.store.state import Standing, StateRow, lock_states, save_items, save_states
+from collector.store.state import StateRow, lock_states, save_items, save_states
 from collector.store.weekly import bars_of_weeks
 
 NO_CHANGE = Change()
+STATUS = "SELECT status FROM runs WHERE run = $1 FOR SHARE"
 Span = tuple[datetime, datetime]
 
 
@@ -64,7 +65,7 @@ class Stored:
 
 @dataclass(frozen=True)
 class Batch:
-    """The tickers of a batch, sorted, that are not older than what is stored."""
+    """The tickers of a batch, sorted."""
 
     timeframe: Timeframe
     items: Sequence[TickerBars]
@@ -80,25 +81,33 @@ class Batch:
 async def write_batch(
     connection: asyncpg.Connection, run: str, batch: Sequence[TickerBars], last_closed_week: date
 ) -> list[Stored]:
-    """Write ``batch`` inside the caller's transaction. Returns one entry a ticker, sorted."""
+    """Write ``batch`` inside the caller's transaction. Returns one entry a ticker, sorted.
+
+    Raises `LockHeld` where the next run has closed this one.
+    """
     await connection.execute(PLANNER)
+    await _refuse_closed(connection, run)
     timeframe = batch[0].timeframe
-    ordered = sorted(batch, key=lambda item: item.ticker)
-    standings = await lock_states(connection, [item.ticker for item in ordered], timeframe)
-    current = [item for item in ordered if not _is_older(item, standings[item.ticker])]
-    chosen = Batch(timeframe, current, last_closed_week, _cause(run, batch))
+    items = sorted(batch, key=lambda item: item.ticker)
+    await lock_states(connection, [item.ticker for item in items], timeframe)
+    chosen = Batch(timeframe, items, last_closed_week, _cause(run, batch))
     changes = await _write_prices(connection, chosen)
-    rows = [state_row(item, changes.get(item.ticker, NO_CHANGE)) for item in current]
+    rows = [state_row(item, changes.get(item.ticker, NO_CHANGE)) for item in items]
     revs = await save_states(connection, timeframe, rows)
-    stored = [
-        _stored(item, changes.get(item.ticker, NO_CHANGE), revs[item.ticker])
-        if item.ticker in revs
-        else _left_out(item, standings[item.ticker])
-        for item in ordered
-    ]
+    stored = [_stored(i, changes.get(i.ticker, NO_CHANGE), revs[i.ticker]) for i in items]
     counts = [(one.inserted, one.revised) for one in stored]
     await save_items(connection, run, stored, chosen.cause.at, counts)
     return stored
+
+
+async def _refuse_closed(connection: asyncpg.Connection, run: str) -> None:
+    """Older never overwrites newer: who begins a run closes the one before, and only then plans.
+
+    The share lock makes that closing wait for this transaction. Clocks have no say: they step.
+    """
+    status = await connection.fetchval(STATUS, run)
+    if status is not None and status != "running":
+        raise LockHeld(f"run {run} was closed by the next one: its late answers are not stored")
 
 
 async def _write_prices(connection: asyncpg.Connection, batch: Batch) -> dict[str, Change]:
@@ -181,10 +190,6 @@ def _error(item: TickerBars) -> str | None:
     return item.message if item.outcome in ("rejected", "failed") else None
 
 
-def _is_older(item: TickerBars, standing: Standing) -> bool:
-    return standing.last_success_at is not None and item.asked_at < standing.last_success_at
-
-
 def _cause(run: str, batch: Sequence[TickerBars]) -> Cause:
     splits: Mapping[str, float] = {
         item.ticker: item.split_factor for item in batch if item.split_factor is not None
@@ -204,8 +209,3 @@ def _stored(item: TickerBars, change: Change, rev: int) -> Stored:
         change.revised,
         rev,
     )
-
-
-def _left_out(item: TickerBars, standing: Standing) -> Stored:
-    message = "a later answer is stored already"
-    return Stored(item.ticker, item.timeframe, "unchanged", message=message, rev=standing.rev)

@@ -9,6 +9,7 @@ from typing import Protocol
 
 import asyncpg
 
+from collector.market.plan import CLOCK_SLACK
 from collector.market.timeframe import Timeframe
 
 # Rows are made first, so that there is one to lock: two writers of a ticker then follow each other.
@@ -18,7 +19,7 @@ SELECT t.ticker, $2 FROM unnest($1::text[]) AS t (ticker) ORDER BY 1
 ON CONFLICT DO NOTHING
 """
 LOCK = """
-SELECT ticker, rev, last_success_at FROM ticker_state
+SELECT FROM ticker_state
 WHERE ticker = ANY ($1::text[]) AND timeframe = $2 ORDER BY ticker FOR NO KEY UPDATE
 """
 # asked_from … asked_through says "every day between was asked for". An answer that touches or
@@ -46,9 +47,15 @@ ON CONFLICT (ticker, timeframe) DO UPDATE SET
         WHEN excluded.asked_through::date + $10::int < s.asked_from THEN s.asked_from
         ELSE least(s.asked_from, excluded.asked_from)
     END,
-    asked_through = greatest(s.asked_through, excluded.asked_through),
+    asked_through = CASE
+        WHEN s.last_success_at > excluded.last_success_at + $11::interval
+            THEN excluded.asked_through
+        ELSE greatest(s.asked_through, excluded.asked_through)
+    END,
     rev = s.rev + excluded.rev,
     last_success_at = CASE
+        WHEN s.last_success_at > excluded.last_success_at + $11::interval
+            THEN excluded.last_success_at
         WHEN s.asked_through > excluded.asked_through THEN s.last_success_at
         ELSE greatest(s.last_success_at, excluded.last_success_at)
     END,
@@ -79,14 +86,6 @@ ON CONFLICT (run, ticker) DO UPDATE SET
     at = excluded.at
 """
 CLOSED_DAYS = {Timeframe.HOUR: 7, Timeframe.DAY: 7, Timeframe.WEEK: 14}
-
-
-@dataclass(frozen=True)
-class Standing:
-    """What the state said before the batch: ``rev``, and when the vendor last answered well."""
-
-    rev: int
-    last_success_at: datetime | None
 
 
 @dataclass(frozen=True)
@@ -124,11 +123,10 @@ class RunItem(Protocol):
 
 async def lock_states(
     connection: asyncpg.Connection, tickers: Sequence[str], timeframe: Timeframe
-) -> dict[str, Standing]:
-    """Lock the tickers' states until the transaction ends, and return them."""
+) -> None:
+    """Lock the tickers' states until the transaction ends."""
     await connection.execute(MAKE, tickers, timeframe.value)
-    rows = await connection.fetch(LOCK, tickers, timeframe.value)
-    return {row["ticker"]: Standing(row["rev"], row["last_success_at"]) for row in rows}
+    await connection.execute(LOCK, tickers, timeframe.value)
 
 
 async def save_states(
@@ -147,6 +145,7 @@ async def save_states(
         [state.at for state in states],
         [state.error and storable(state.error) for state in states],
         CLOSED_DAYS[timeframe],
+        CLOCK_SLACK,
     )
     return {row["ticker"]: row["rev"] for row in rows}
 

@@ -33,7 +33,7 @@ async def store_batch(
 
     Daily bars bring the weeks up to ``last_closed_week``, a Monday, along. A batch that PostgreSQL
     refuses, or takes too long for, is halved until the culprit stands alone; it is returned as
-    ``failed``. What was asked before the state's last success is left out: older never overwrites
+    ``failed``. Raises `LockHeld` for a run that the next one has closed: older never overwrites
     newer. Raises `DatabaseUnavailable`.
     """
     if not batch:

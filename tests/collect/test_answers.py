@@ -9,10 +9,11 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
+import orjson
 import polars as pl
 import pytest
 
-from collector.collect.answers import Asker, Fetched, Work, split_factor
+from collector.collect.answers import EMPTY_WINDOWS, Asker, Fetched, Work, split_factor
 from collector.collect.report import Outcome
 from collector.errors import Failed, Kind
 from collector.fmp.client import FmpClient
@@ -128,6 +129,50 @@ async def test_a_backfill_goes_back_until_the_vendor_has_nothing() -> None:
     assert starts[-1] == date(1900, 1, 1), "what lies before an empty window need not be asked for"
     assert answers[-1].rows == 0
     assert len(simulator.log) == len(answers) < len(task.older.windows)
+
+
+async def test_windows_without_a_bar_are_held_back_until_older_ones_follow(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A ticker that stopped trading a while ago is not unknown."""
+    monkeypatch.setitem(EMPTY_WINDOWS, Timeframe.DAY, 2)
+    old = date(1999, 3, 1)
+    rows = pl.DataFrame(
+        {"symbol": ["OLD"], "date": [old], "open": [1.0], "high": [1.0],
+         "low": [1.0], "close": [1.0], "volume": [1.0]}
+    )  # fmt: skip
+    windows = planning.split(planning.Window(date(1995, 1, 1), date(2020, 1, 1)), Timeframe.DAY)
+    older = Plan("OLD", Timeframe.DAY, windows[:2])
+    async with asking(replayed(tmp_path / "old.parquet", rows)) as asker:
+        task = Work(state("OLD"), Plan("OLD", Timeframe.DAY), older)
+        answers = [each async for each in asker.answers(task)]
+    assert [each.verdict() for each in answers] == [None]
+    assert days(answers[0]) == [old]
+    assert answers[0].asked_from == windows[0].start
+    assert answers[0].asked_through == bar_instant(date(2019, 12, 31))
+
+
+async def test_a_backfill_ends_though_the_server_ignores_from_and_to() -> None:
+    simulator = generated()
+    body = orjson.dumps([{"date": "2026-11-20 10:30:00", "open": 1, "low": 1, "high": 1,
+                          "close": 1, "volume": 1}]).decode()  # fmt: skip
+    simulator.script(Rule(status=200, body=body))
+    hourly = TickerState("AAPL", Timeframe.HOUR)
+    older = planning.backfill(hourly, RULES, AT, date(1900, 1, 1))
+    async with asking(simulator) as asker:
+        task = Work(hourly, Plan("AAPL", Timeframe.HOUR), older)
+        answers = [each async for each in asker.answers(task)]
+    assert len(simulator.log) == 3, "the newest window, and two that hold nothing of their own"
+    assert answers[0].verdict() is None
+
+
+def test_a_forced_run_looks_for_a_split_where_older_bars_stay() -> None:
+    forced = replace(RULES, force=True, history_years=2)
+    long, short = state("A", date(2026, 11, 20)), TickerState("A", Timeframe.DAY)
+    for held, leaves in ((long, True), (short, False)):
+        plan = planning.plan(held, forced, AT)
+        assert plan.whole
+        assert Work(held, plan, Plan("A", Timeframe.DAY)).leaves_history is leaves
 
 
 async def test_a_backfill_of_an_unknown_ticker_is_not_found_after_one_call() -> None:

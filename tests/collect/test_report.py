@@ -26,6 +26,7 @@ def report(status: Status = Status.OK, refused: Kind | None = None, *problems: I
         status=status,
         started_at=AT,
         finished_at=AT + timedelta(seconds=1.2345),
+        seconds=1.234,
         tickers={},
         rows={},
         api={},

@@ -66,6 +66,12 @@ def test_an_answer_that_lacked_the_newest_bar_is_asked_again_after_an_hour_and_n
     assert due(BEHIND, AT + HOUR)
 
 
+def test_a_success_that_a_wrong_clock_put_into_the_future_does_not_freeze_the_ticker() -> None:
+    ahead = replace(TOLD, asked_at=AT + timedelta(days=90), asked_through=MONDAY + 90 * DAY)
+    assert due(ahead, AT)
+    assert not due(replace(TOLD, asked_at=AT + timedelta(minutes=5)), AT), "clocks differ a little"
+
+
 def test_a_failed_ticker_is_asked_by_the_next_run() -> None:
     failed = replace(BEHIND, asked_through=BEHIND.last, asked_at=AT - 3 * DAY)
     assert due(failed, AT + timedelta(minutes=1))

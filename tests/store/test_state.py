@@ -56,16 +56,12 @@ async def test_the_span_asked_for_grows_and_never_claims_a_gap(
     assert state.asked_at == (LATER if newest else AT)  # an old window says nothing of today
 
 
-async def test_an_older_answer_leaves_the_state_as_it_is(store: Store) -> None:
-    await put(store, bars("A"))
-    before = await table(store, "SELECT * FROM ticker_state ORDER BY timeframe")
-    late = replace(bars("A", 99, at=AT - timedelta(seconds=1)), asked_from=date(2020, 1, 1))
-    (stored,) = (await put(store, late, run="r2")).values()
-    assert (stored.outcome, stored.rev) == ("unchanged", 1)
-    assert await table(store, "SELECT * FROM ticker_state ORDER BY timeframe") == before
-    assert await items_of(store, "r2") == [
-        ("A", "unchanged", None, "a later answer is stored already")
-    ]
+async def test_a_success_from_the_future_gives_way(store: Store) -> None:
+    ahead = replace(bars("A", at=AT + timedelta(days=300)), asked_through=midnight("2027-09-16"))
+    await put(store, ahead)
+    await put(store, bars("A"), run="r2")
+    state = await state_of(store)
+    assert (state.asked_through, state.asked_at) == (THROUGH, AT)
 
 
 async def test_an_empty_answer_is_empty_and_moves_what_was_asked(store: Store) -> None:

@@ -8,11 +8,12 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from collector.errors import Kind
+from collector.errors import Kind, LockHeld
 from collector.market.timeframe import Timeframe
 from collector.store.pool import Store
 from collector.store.prices import COMPARE, MERGE, PLANNER, STAGE, statement
 from collector.store.read import frame_of, last_bars, states
+from collector.store.runs import begin
 from collector.store.write import TickerBars, store_batch
 from tests.store.build import AT, FIRST, THROUGH, bars, put
 
@@ -68,10 +69,18 @@ async def test_a_split_is_one_row_of_revisions_a_timeframe(store: Store) -> None
 
 
 async def test_older_never_overwrites_newer(store: Store) -> None:
-    await put(store, bars("A", 12))
-    late = await put(store, bars("A", 10, at=AT - timedelta(seconds=1)), run="r2")
-    assert late["A"].outcome == "unchanged"
+    for run in ("r1", "r2"):
+        await begin(store, run, Timeframe.DAY, ["A"], AT)
+    await put(store, bars("A", 12), run="r2")
+    with pytest.raises(LockHeld, match="r1 was closed by the next one"):
+        await put(store, bars("A", 10, at=AT + timedelta(seconds=1)), run="r1")
     assert {row[0] for row in await store.fetch("SELECT close FROM daily_prices")} == {12.0}
+
+
+async def test_a_clock_that_steps_back_loses_no_answer(store: Store) -> None:
+    await put(store, bars("A", 10))
+    stored = await put(store, bars("A", 12, at=AT - timedelta(seconds=1)), run="r2")
+    assert stored["A"].revised == 5
 
 
 @pytest.mark.parametrize("bad", [bars("BAD", -3), bars("N\0L")], ids=["check", "nul"])
