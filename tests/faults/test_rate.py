@@ -14,10 +14,10 @@ from tests.faults.vendor import Fmp
 A_MINUTE = 600
 SPACING_S = 60 / A_MINUTE
 SOME = ASKED[:60]
-JITTER_S = 0.05  # what the two machines' schedulers may make of an even spacing
-# A strict sliding window of the same rate over a shorter time refuses a burst that an hour's or a
-# minute's would let through; one more call fits a window than spaces do.
-STRICT = [(60.0, A_MINUTE), (5.0, 51), (2.0, 21)]
+JITTER_S = 0.15  # what the two machines' schedulers may make of an even spacing
+# A strict sliding window of the same rate over a shorter time refuses a burst that a minute's would
+# let through. One more call fits a window than spaces do; the rest is for the jitter.
+STRICT = [(60.0, A_MINUTE), (5.0, 52), (2.0, 23)]
 
 
 def assert_even(arrivals: list[float]) -> None:
@@ -37,10 +37,10 @@ def test_two_runs_in_a_row_with_retries_are_never_throttled(
     first = program.run(SOME[:half])
     second = program.run(SOME[half:])
     assert (first.code, second.code) == (0, 0)
-    retries = first.report["api"]["retries"] + second.report["api"]["retries"]
-    assert retries == len(rules)
     entries = fmp.entries()
     assert [entry for entry in entries if entry.status == 429] == []
+    retries = first.report["api"]["retries"] + second.report["api"]["retries"]
+    assert retries == len(rules)
     assert len(entries) == len(SOME) + len(rules)
     assert_even([entry.monotonic for entry in entries])
     assert set(tables.rows()) == set(SOME)
