@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 
@@ -99,7 +99,7 @@ class Asker:
     clock: Clock
     told: set[str] = field(default_factory=set)
 
-    async def answers(self, work: Work) -> AsyncIterator[Fetched]:
+    async def answers(self, work: Work) -> AsyncGenerator[Fetched]:
         """Yield the ticker's answers: one of a run, then one a window of a backfill.
 
         Raises `FetchError`.

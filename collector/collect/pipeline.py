@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass, field
 
 from collector.collect.answers import Fetched, Work
@@ -23,7 +24,7 @@ STOP_FETCHING_S = 2.0  # what a stop leaves the calls in flight
 STOP_STORING_S = 3.0  # what it leaves the batches behind them
 FLUSH_AFTER_S = 5.0  # so long a batch waits for more
 
-Answers = Callable[[Work], AsyncIterator[Fetched]]
+Answers = Callable[[Work], AsyncGenerator[Fetched]]
 
 
 @dataclass
@@ -82,8 +83,11 @@ class Pipeline:
     async def _fetch(self, work: Work, fetched: asyncio.Queue[Fetched | None]) -> None:
         ticker = work.state.ticker
         try:
-            async for answer in self.answers(work):
-                await fetched.put(answer)
+            async with aclosing(self.answers(work)) as answers:
+                async for answer in answers:
+                    await fetched.put(answer)
+                    if self.stop.is_set() or self.storer.broken:
+                        break  # a backfill goes on from here another time
         except Refused as refusal:
             self._refuse(ticker, refusal)
         except FetchError as error:

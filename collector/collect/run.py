@@ -19,13 +19,7 @@ from collector.collect.answers import Asker, Work
 from collector.collect.pipeline import Pipeline
 from collector.collect.progress import Progress
 from collector.collect.publishing import Publishing
-from collector.collect.report import (
-    Item,
-    Outcome,
-    Report,
-    Tally,
-    summarise,
-)
+from collector.collect.report import Item, Outcome, Report, Tally, summarise
 from collector.collect.stopping import within
 from collector.collect.storing import Storer
 from collector.errors import CollectorError
