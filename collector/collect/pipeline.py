@@ -21,7 +21,7 @@ from collector.errors import CollectorError, FetchError, Kind, Refused
 log = logging.getLogger(__name__)
 
 STOP_FETCHING_S = 2.0  # what a stop leaves the calls in flight
-STOP_STORING_S = 3.0  # what it leaves the batches behind them
+STOP_STORING_S = 2.0  # what it leaves the batches behind them
 FLUSH_AFTER_S = 5.0  # so long a batch waits for more
 
 Answers = Callable[[Work], AsyncGenerator[Fetched]]

@@ -43,7 +43,7 @@ CHUNK = 250  # tickers whose overlaps are read in one query
 
 # What a stop leaves each of the steps. With the pipeline's it is 8 s: two remain for the clients.
 STOP_BEGINNING_S = 0.5
-STOP_CONCLUDING_S = 1.5
+STOP_CONCLUDING_S = 2.5
 STOP_PUBLISHING_S = 1.0
 STOP_REPORTING_S = 0.5  # for Redis, and again for PostgreSQL
 
