@@ -6,6 +6,7 @@ import argparse
 from datetime import date
 
 from collector.market.ticker import BadTicker, parse_ticker, parse_tickers
+from collector.market.timeframe import Timeframe
 
 
 def ticker(text: str) -> str:
@@ -14,6 +15,14 @@ def ticker(text: str) -> str:
         return parse_ticker(text)
     except BadTicker as error:
         raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def timeframe(text: str) -> Timeframe:
+    """One of the three timeframes."""
+    try:
+        return Timeframe(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"not a timeframe: {text[:40]!a} (1h, 1d, 1wk)") from None
 
 
 def tickers(text: str) -> list[str]:

@@ -214,8 +214,7 @@ def _timeframe(
 ) -> None:
     command.add_argument(
         "--timeframe",
-        type=Timeframe,
-        choices=list(Timeframe),
+        type=arguments.timeframe,
         metavar="{1h,1d,1wk}",
         help="the period of the bars",
         required=required,

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import csv
 import logging
 import os
 import sys
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from datetime import timedelta
 from pathlib import Path
 
@@ -125,6 +126,7 @@ def _not_begun(
 def tickers_in(path: Path) -> list[str]:
     """The tickers of a file: separated by commas, spaces or lines; ``#`` begins a comment.
 
+    Of a CSV file whose first line names a column ``symbol`` or ``ticker`` that column is read.
     Raises `UsageError` where the file cannot be read or holds none, `BadTicker` for a wrong one.
     """
     try:
@@ -148,16 +150,27 @@ def tickers_in(path: Path) -> list[str]:
 def _parsed(path: Path, text: str) -> list[str]:
     """The tickers of ``text``, once each. Raises `BadTicker`, which names what is none by line."""
     found, wrong = [], []
-    for number, line in enumerate(text.splitlines(), 1):
-        for word in line.split("#", 1)[0].replace(",", " ").split():
-            try:
-                found.append(parse_ticker(word))
-            except BadTicker as error:
-                wrong.append(f"{path}:{number}: {error}")
+    for number, word in _words(text):
+        try:
+            found.append(parse_ticker(word))
+        except BadTicker as error:
+            wrong.append(f"{path}:{number}: {error}")
     if wrong:
         more = [f"and {len(wrong) - WRONG_SHOWN} more"] if len(wrong) > WRONG_SHOWN else []
         raise BadTicker("\n".join([*wrong[:WRONG_SHOWN], *more]))
     return list(dict.fromkeys(found))
+
+
+def _words(text: str) -> Iterator[tuple[int, str]]:
+    """The words that should be tickers, with the number of their line."""
+    rows = csv.reader(text.splitlines())
+    header = [cell.strip().lower() for cell in next(rows, [])]
+    columns = [n for n, name in enumerate(header) if name in ("symbol", "ticker")]
+    if columns:
+        yield from ((rows.line_num, row[columns[0]]) for row in rows if len(row) > columns[0])
+        return
+    for number, line in enumerate(text.splitlines(), 1):
+        yield from ((number, word) for word in line.split("#", 1)[0].replace(",", " ").split())
 
 
 def print_result(result: str | dict[str, object]) -> None:

@@ -91,7 +91,8 @@ def _shown_json(found: Shown, ticker: str, timeframe: Timeframe, at: datetime) -
 
 def _shown_text(found: Shown, ticker: str, timeframe: Timeframe, at: datetime) -> str:
     if found.bars is None:
-        return f"{ticker} {timeframe}: MISSING (fetch it with `collector backfill {ticker}`)"
+        fetch = f"collector backfill {ticker} --timeframe {timeframe}"
+        return f"{ticker} {timeframe}: MISSING (fetch it with `{fetch}`)"
     origin = found.source
     if found.published_at is not None and found.fresh_until is not None:
         age = _span((at - found.published_at).total_seconds())

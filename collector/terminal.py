@@ -23,12 +23,13 @@ from rich.progress import (
 from rich.text import Text
 
 from collector.collect import progress
-from collector.collect.report import Item, Report
+from collector.collect.report import Item, Report, Status
 
 log = logging.getLogger(__name__)
 
 LINE_EVERY_S = 10.0
 PROBLEMS_SHOWN = 20
+NAMED = 5  # tickers of one problem
 
 
 @contextmanager
@@ -133,10 +134,20 @@ def summary(report: Report) -> str:
         f"  cache    {cache['published']:,} published, {cache['failed']:,} failed, "
         f"{cache['round_trips']:,} round trips, {cache['bytes'] / 1e6:,.1f} MB",
     ]
-    problems = report.problems
-    lines += [
-        f"  {p.outcome:<13} {p.ticker:<8} {p.kind}: {p.message}" for p in problems[:PROBLEMS_SHOWN]
-    ]
-    if len(problems) > PROBLEMS_SHOWN:
-        lines.append(f"  and {len(problems) - PROBLEMS_SHOWN} more: see run_items, or --json")
-    return "\n".join(lines)
+    if report.cache_reason:
+        lines[-1] += f" (Redis: {report.cache_reason})"
+    return "\n".join([*lines, *_problems(report)])
+
+
+def _problems(report: Report) -> Iterator[str]:
+    """One line for all tickers that have the same problem, the first lines only."""
+    alike: dict[tuple[str, ...], list[str]] = {}
+    for item in report.problems:
+        alike.setdefault((item.outcome, str(item.kind), item.message), []).append(item.ticker)
+    for (outcome, kind, message), tickers in list(alike.items())[:PROBLEMS_SHOWN]:
+        more = f" and {len(tickers) - NAMED} more" if len(tickers) > NAMED else ""
+        yield f"  {outcome:<13} {', '.join(tickers[:NAMED])}{more}: {kind}: {message}"
+    if len(alike) > PROBLEMS_SHOWN:
+        yield f"  and {len(alike) - PROBLEMS_SHOWN} more problems: see run_items, or --json"
+    if report.status is Status.INTERRUPTED:
+        yield "  the same command again goes on from here"

@@ -46,9 +46,25 @@ def test_the_summary_tells_the_sums_and_the_first_problems() -> None:
     assert "1,234 fetched" in lines[2]
     assert "31 calls, 1 retries, 0 throttled, 2.5 MB" in lines[3]
     assert "10 published" in lines[4]
-    assert lines[5].split() == ["failed", "T0", "server:", "503"]
-    assert lines[-1].strip().startswith("and 5 more")
+    assert lines[5].split() == [
+        "failed",
+        *["T0,", "T1,", "T2,", "T3,", "T4", "and", "20", "more:", "server:", "503"],
+    ]
+    assert len(lines) == 6
     assert "more" not in summary(replace(REPORT, problems=REPORT.problems[:3]))
+
+
+def test_the_summary_says_why_redis_failed_and_how_to_go_on() -> None:
+    text = summary(replace(REPORT, status=Status.INTERRUPTED, cache_reason="Connection refused"))
+    assert "0 failed, 2 round trips, 0.2 MB (Redis: Connection refused)" in text
+    assert text.endswith("the same command again goes on from here")
+
+
+def test_the_summary_shows_so_many_different_problems_and_no_more() -> None:
+    different = tuple(replace(each, message=each.ticker) for each in REPORT.problems)
+    lines = summary(replace(REPORT, problems=different)).splitlines()
+    assert len(lines) == 5 + 20 + 1
+    assert lines[-1].strip().startswith("and 5 more problems")
 
 
 def test_without_a_terminal_a_line_comes_now_and_then(caplog: pytest.LogCaptureFixture) -> None:
@@ -137,6 +153,7 @@ def test_the_clock_is_now_or_ticks_on_from_where_it_starts() -> None:
         ("aapl\nMSFT\n", ["AAPL", "MSFT"]),
         ("# mine\nAAPL, MSFT BRK-B  # three\n\n^GSPC\nAAPL\n", ["AAPL", "MSFT", "BRK-B", "^GSPC"]),
         ("\ufeffAAPL\r\nMSFT\r\n", ["AAPL", "MSFT"]),
+        ('Name,Symbol\n"Apple, Inc.",AAPL\nMicrosoft,MSFT\n', ["AAPL", "MSFT"]),
     ],
 )
 def test_a_file_of_tickers_is_read_whatever_separates_them(

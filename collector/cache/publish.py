@@ -84,6 +84,7 @@ class Publisher:
         self._clock = clock
         self._lost_s = 0.0
         self.counts = CacheCounts()
+        self.reason = ""  # of the first failure, for a person
 
     @property
     def enabled(self) -> bool:
@@ -213,6 +214,8 @@ class Publisher:
 
     def _fail(self, values: Sequence[Value], reason: str) -> None:
         self.counts.failed += len(values)
+        if values and not self.reason:
+            self.reason = reason
         if not log.isEnabledFor(logging.DEBUG):
             return
         for value in values:

@@ -112,6 +112,7 @@ class Report:
     cache: dict[str, int]
     problems: tuple[Item, ...]
     refused: Kind | None = None
+    cache_reason: str = ""
 
     def as_json(self) -> dict[str, object]:
         """The document that ``--json`` prints and the table ``runs`` keeps."""

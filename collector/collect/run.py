@@ -121,7 +121,6 @@ class Run:
         for dead in recovered:
             log.warning("closed run %s, which had died, as interrupted", dead)
         await runs.prune(self.rooms.store, self.started_at)
-        self.progress.start(len(order.tickers))
 
     async def _plan(self) -> list[Work]:
         """Plan every ticker, and end those that have nothing to fetch."""
@@ -133,7 +132,8 @@ class Run:
             if work.plan.windows or work.older.windows:
                 due.append(work)
             else:
-                self.progress.ended(self.tally.add(Item(ticker, Outcome.UNCHANGED)))
+                self.tally.add(Item(ticker, Outcome.UNCHANGED))
+        self.progress.start(len(due))
         log.info("%d of %d tickers to fetch", len(due), len(self.order.tickers))
         return due
 
@@ -271,6 +271,7 @@ class Run:
             asdict(self.rooms.publishing.publisher.counts),
             problems,
             pipeline.refusal.kind if pipeline.refusal else None,
+            self.rooms.publishing.publisher.reason,
         )
 
     async def _unless_stopped(self, work: Coroutine[Any, Any, T], grace_s: float) -> T | None:

@@ -84,8 +84,8 @@ async def check(store: Store, *, outage_s: float | None = None) -> None:
     (row,) = await store.fetch(HAS_LEDGER, _ledger(store.schema), outage_s=outage_s)
     if not row[0]:
         raise SchemaMismatch(
-            f"schema {store.schema} of {store.server} holds no prices yet: run `collector run` or "
-            "`collector backfill` first, or point postgres.schema at the schema that has them"
+            f"schema {store.schema} of {store.server} holds no tables of ours yet: begin with "
+            "`collector tickers add`, or point postgres.schema at the schema that has them"
         )
     (row,) = await store.fetch(VERSION, outage_s=outage_s)
     if row[0] < newest:

@@ -138,7 +138,7 @@ async def test_a_schema_of_any_name_is_made_and_used(any_pg_dsn: str, schema: st
 async def test_two_schemas_side_by_side_do_not_see_each_other(any_pg_dsn: str) -> None:
     async with opened(any_pg_dsn, "one") as one, opened(any_pg_dsn, "two") as two:
         await migrate(one)
-        with pytest.raises(SchemaMismatch, match=r"schema two .* holds no prices yet"):
+        with pytest.raises(SchemaMismatch, match=r"schema two .* holds no tables of ours yet"):
             await check(two)
         await migrate(two)
         await put(one, bars("A"), bars("B"))
@@ -149,7 +149,9 @@ async def test_two_schemas_side_by_side_do_not_see_each_other(any_pg_dsn: str) -
 
 async def test_checking_an_empty_database_says_what_to_run_and_writes_nothing(pg_dsn: str) -> None:
     async with opened(pg_dsn) as store:
-        with pytest.raises(SchemaMismatch, match="holds no prices yet: run `collector run`"):
+        with pytest.raises(
+            SchemaMismatch, match="holds no tables of ours yet: begin with `collector tickers add`"
+        ):
             await check(store)
         assert await table(store, NAMES, "public") == []
 
