@@ -227,6 +227,6 @@ def test_foreign_tables_of_our_names_are_exit_6(world: World) -> None:
 def test_a_reading_command_creates_no_table(world: World) -> None:
     for words in (["show", "AAPL"], ["warm"], ["tickers", "list"]):
         result = world.run(*words, code=6)
-        assert "collector run" in result.err
+        assert "collector tickers add" in result.err
         assert "postgres.schema" in result.err
     assert world.value("SELECT count(*) FROM pg_tables WHERE schemaname = 'public'") == 0
