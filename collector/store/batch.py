@@ -20,7 +20,7 @@ from collector.store.state import StateRow, lock_states, save_items, save_states
 from collector.store.weekly import bars_of_weeks
 
 NO_CHANGE = Change()
-STATUS = "SELECT status FROM runs WHERE run = $1 FOR SHARE"
+STATUS = "SELECT status FROM runs WHERE run = $1"
 Span = tuple[datetime, datetime]
 
 
@@ -86,7 +86,6 @@ async def write_batch(
     Raises `LockHeld` where the next run has closed this one.
     """
     await connection.execute(PLANNER)
-    await _refuse_closed(connection, run)
     timeframe = batch[0].timeframe
     items = sorted(batch, key=lambda item: item.ticker)
     await lock_states(connection, [item.ticker for item in items], timeframe)
@@ -97,13 +96,15 @@ async def write_batch(
     stored = [_stored(i, changes.get(i.ticker, NO_CHANGE), revs[i.ticker]) for i in items]
     counts = [(one.inserted, one.revised) for one in stored]
     await save_items(connection, run, stored, chosen.cause.at, counts)
+    await _refuse_closed(connection, run)
     return stored
 
 
 async def _refuse_closed(connection: asyncpg.Connection, run: str) -> None:
     """Older never overwrites newer: who begins a run closes the one before, and only then plans.
 
-    The share lock makes that closing wait for this transaction. Clocks have no say: they step.
+    Asked last, right before the commit, and without a lock: a transaction that hangs in the server
+    must not keep its own run's end from being written. Clocks have no say: they step.
     """
     status = await connection.fetchval(STATUS, run)
     if status is not None and status != "running":
